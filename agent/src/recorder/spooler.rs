@@ -1,0 +1,177 @@
+//! The thread that writes the spool and rings the uplink's doorbell.
+//!
+//! It takes what has gathered, at the earliest 64 records or 2 ms after the first of them, as one
+//! group: one write, one sync, then the new end is announced. When more waits than it can hold
+//! ([`Spooler::has_room`]) the recorder reads no more: only the disk can slow a command down.
+
+use super::doorbell::Doorbell;
+use crate::disk::Disk;
+use crate::spool::{Item, Position, Writer};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A group closes this long after its first record …
+const GROUP_TIME: Duration = Duration::from_millis(2);
+/// … or at so many records.
+const GROUP_RECORDS: usize = 64;
+/// A group is cut at about so many bytes, which bounds what one write holds.
+const GROUP_BYTES: usize = 1024 * 1024;
+/// What waits at most (plus one read).
+const ROOM: usize = 4 * 1024 * 1024;
+/// How soon to try again what the disk refused, or a doorbell that was full.
+const AGAIN: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: Vec<Item>,
+    bytes: usize,
+    first: Option<Instant>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the spooler leaves at its end.
+#[derive(Clone, Debug)]
+pub(super) struct Spooled {
+    pub(super) position: Position,
+    /// The disk's last refusal, when something was left unwritten.
+    pub(super) failure: Option<String>,
+}
+
+/// The thread's other side.
+#[derive(Debug)]
+pub(super) struct Spooler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Spooled>>,
+}
+
+impl Spooler {
+    pub(super) fn start<D>(writer: Writer<D>, doorbell: Arc<Doorbell>) -> std::io::Result<Self>
+    where
+        D: Disk + Send + 'static,
+        D::File: Send,
+    {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("spooler".into())
+            .spawn(move || spool(&theirs, writer, &doorbell))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(super) fn record(&self, items: impl IntoIterator<Item = Item>) {
+        let mut queue = self.shared.queue();
+        let before = queue.items.len();
+        for item in items {
+            if let Item::Output { bytes, .. } = &item {
+                queue.bytes += bytes.len();
+            }
+            queue.items.push(item);
+        }
+        if queue.items.len() == before {
+            return;
+        }
+        if before == 0 {
+            queue.first = Some(Instant::now());
+        }
+        if before == 0 || (before < GROUP_RECORDS && queue.items.len() >= GROUP_RECORDS) {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.shared.queue().bytes < ROOM
+    }
+
+    /// Writes the rest and ends.
+    pub(super) fn finish(mut self) -> Spooled {
+        self.shared.queue().closed = true;
+        self.shared.changed.notify_one();
+        let lost =
+            |why: &str| Spooled { position: Position::default(), failure: Some(why.to_owned()) };
+        self.thread.take().map_or_else(
+            || lost("the spool's thread is missing"),
+            |thread| thread.join().unwrap_or_else(|_| lost("the spool's thread panicked")),
+        )
+    }
+}
+
+fn spool<D: Disk>(shared: &Shared, mut writer: Writer<D>, doorbell: &Doorbell) -> Spooled {
+    let mut failure = None;
+    // After the end, what the disk refuses is tried this often more.
+    let mut tries_left = 40;
+    // Exits when the queue is closed and empty and the disk has everything that it will take.
+    loop {
+        let (items, closed) = next_group(shared, writer.in_need() || doorbell.waits());
+        let idle = items.is_empty();
+        match writer.commit(items) {
+            Ok(position) => doorbell.announce(position),
+            Err(error) => failure = Some(format!("{:#}", anyhow::Error::from(error))),
+        }
+        if closed && idle {
+            if !writer.in_need() || tries_left == 0 {
+                let failure = failure.filter(|_| writer.in_need());
+                return Spooled { position: writer.position(), failure };
+            }
+            tries_left -= 1;
+            crate::clock::pause(AGAIN);
+        }
+    }
+}
+
+/// Waits for a group; with `again` not for long.
+fn next_group(shared: &Shared, again: bool) -> (Vec<Item>, bool) {
+    let mut queue = shared.queue();
+    let asked = Instant::now();
+    loop {
+        let wait = match queue.first {
+            Some(first) => {
+                let age = first.elapsed();
+                if queue.closed || queue.items.len() >= GROUP_RECORDS || age >= GROUP_TIME {
+                    break;
+                }
+                Some(GROUP_TIME - age)
+            }
+            None if queue.closed => break,
+            None if again => match AGAIN.checked_sub(asked.elapsed()) {
+                Some(left) => Some(left),
+                None => break,
+            },
+            None => None,
+        };
+        queue = match wait {
+            Some(wait) => {
+                shared.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        };
+    }
+    let mut bytes = 0;
+    let cut = queue.items.iter().position(|item| {
+        if let Item::Output { bytes: output, .. } = item {
+            bytes += output.len();
+        }
+        bytes > GROUP_BYTES
+    });
+    let taken = match cut {
+        Some(cut) => queue.items.drain(..=cut).collect(),
+        None => std::mem::take(&mut queue.items),
+    };
+    queue.bytes = queue.bytes.saturating_sub(bytes);
+    if queue.items.is_empty() {
+        queue.first = None;
+    }
+    (taken, queue.closed)
+}

@@ -1,0 +1,377 @@
+//! Writing a spool: groups of records, each one write and one sync.
+
+use super::{
+    ENTRY_RECORDS, Entry, Position, SEGMENT_BYTES, SpoolError, entry_at, segment_path, segments,
+};
+use crate::clock::Stamp;
+use crate::disk::Disk;
+use bytes::Bytes;
+use deckport_protocol::Limits;
+use deckport_protocol::event::Event;
+use deckport_protocol::{
+    BodyRef, BootId, EventText, FrameBuilder, GapAuthor, RecordRef, Source, columns::Frame,
+};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+/// Data in one entry stays below this (plus one record), so that its frame is within a link's limits.
+const ENTRY_DATA: usize = 512 * 1024;
+/// Space beyond the limit that only events may use.
+const EVENT_RESERVE: u64 = 8 * 1024 * 1024;
+/// What an entry adds to its records' data, at most: head, header, columns.
+const ENTRY_OVERHEAD: u64 = 128;
+
+/// Something to be recorded.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Output { stamp: Stamp, bytes: Bytes, continues: bool, source: Source },
+    Event { stamp: Stamp, event: Box<Event> },
+}
+
+/// What a spool that is opened again holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    pub position: Position,
+    /// Its last record is terminal: nothing may follow.
+    pub ended: bool,
+    /// Bytes of a torn end that were cut off.
+    pub cut_bytes: u64,
+    /// The boot and wall time of the last record.
+    pub last: Option<Stamp>,
+}
+
+struct Segment<F> {
+    number: u64,
+    file: F,
+    /// How far it is durable; the next group goes here.
+    durable: u64,
+}
+
+/// Writes a run's records.
+pub struct Writer<D: Disk> {
+    disk: D,
+    dir: PathBuf,
+    boot_id: BootId,
+    limit: u64,
+    segment_bytes: u64,
+    segment: Option<Segment<D::File>>,
+    /// Earlier segments with their sizes, oldest first; the uplink deletes acknowledged ones.
+    earlier: VecDeque<(u64, u64)>,
+    next_seq: u64,
+    next_segment: u64,
+    /// Output bytes left out since the last record.
+    dropped: u64,
+    dropped_why: &'static str,
+    /// Events of a group that could not be written, to be tried again.
+    retry: Vec<Item>,
+    builder: FrameBuilder,
+    broken: bool,
+}
+
+impl<D: Disk> std::fmt::Debug for Writer<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("dir", &self.dir).field("next_seq", &self.next_seq).finish()
+    }
+}
+
+impl<D: Disk> Writer<D> {
+    /// Opens the spool in `dir`, recovering what is there. `acked_seq` is what the collector is known
+    /// to have: no sequence number up to it is used again. `limit` is in bytes.
+    pub fn open(
+        disk: D,
+        dir: PathBuf,
+        boot_id: BootId,
+        limit: u64,
+        acked_seq: u64,
+    ) -> Result<(Self, Recovered), SpoolError> {
+        let mut writer = Self {
+            disk,
+            dir,
+            boot_id,
+            limit,
+            segment_bytes: SEGMENT_BYTES.min((limit / 8).max(64 * 1024)),
+            segment: None,
+            earlier: VecDeque::new(),
+            next_seq: acked_seq + 1,
+            next_segment: 1,
+            dropped: 0,
+            dropped_why: "",
+            retry: Vec::new(),
+            builder: FrameBuilder::new(),
+            broken: false,
+        };
+        let recovered = writer.recover(acked_seq)?;
+        Ok((writer, recovered))
+    }
+
+    fn recover(&mut self, acked_seq: u64) -> Result<Recovered, SpoolError> {
+        let mut recovered = Recovered {
+            position: Position { last_seq: acked_seq, ..Position::default() },
+            ended: false,
+            cut_bytes: 0,
+            last: None,
+        };
+        let numbers = segments(&self.disk, &self.dir)?;
+        for (index, &number) in numbers.iter().enumerate() {
+            let path = segment_path(&self.dir, number);
+            let content = self.disk.read(&path).map_err(SpoolError::disk("read", &path))?;
+            // The end of the last entry that may be accepted; what follows it is torn or stale.
+            let mut end = 0;
+            let mut at = 0;
+            loop {
+                match entry_at(&content, at) {
+                    Entry::Whole { frame, header } => {
+                        at = frame.end;
+                        end = at;
+                        if header.last_seq >= recovered.position.last_seq {
+                            recovered.position.last_seq = header.last_seq;
+                            if let Some((stamp, ended)) = last_of(&content[frame]) {
+                                recovered.last = Some(stamp);
+                                recovered.ended = ended;
+                            }
+                        }
+                    }
+                    Entry::End => break,
+                    Entry::Damaged => match super::resync(&content, at) {
+                        Some(found) => at = found,
+                        None => break,
+                    },
+                }
+            }
+            recovered.position.segment = number;
+            recovered.position.offset = end as u64;
+            self.next_segment = number + 1;
+            let torn = content.len() as u64 - end as u64;
+            if index + 1 < numbers.len() {
+                self.earlier.push_back((number, content.len() as u64));
+                continue;
+            }
+            let file = self.disk.open(&path).map_err(SpoolError::disk("open", &path))?;
+            if torn > 0 {
+                recovered.cut_bytes = torn;
+                self.disk.truncate(&file, end as u64).map_err(SpoolError::disk("cut", &path))?;
+            }
+            // What was read may not have been durable yet, and will be announced now.
+            self.disk.sync(&file).map_err(SpoolError::disk("sync", &path))?;
+            self.segment = Some(Segment { number, file, durable: end as u64 });
+        }
+        if !numbers.is_empty() {
+            self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
+        }
+        self.next_seq = recovered.position.last_seq + 1;
+        Ok(recovered)
+    }
+
+    /// Writes `items` and makes them durable, as far as there is space for them. Returns the new end.
+    ///
+    /// When the disk refuses, output is counted for a later gap, events wait for the next call, and
+    /// the error says why; the spool may be used on.
+    pub fn commit(&mut self, items: Vec<Item>) -> Result<Position, SpoolError> {
+        if self.broken {
+            return Err(SpoolError::Broken);
+        }
+        let mut group = std::mem::take(&mut self.retry);
+        group.extend(items);
+        let before = (self.next_seq, self.dropped);
+        let mut kept = Vec::with_capacity(group.len());
+        let mut buffer = Vec::new();
+        self.encode(group, &mut kept, &mut buffer);
+        if buffer.is_empty() {
+            return Ok(self.position());
+        }
+        match self.append(&buffer) {
+            Ok(()) => Ok(self.position()),
+            Err(error) => {
+                (self.next_seq, self.dropped) = before;
+                self.dropped_why = "the console's disk did not take it";
+                for item in kept {
+                    match item {
+                        // A gap is made anew from the count.
+                        Item::Event { ref event, .. } if matches!(**event, Event::Gap { .. }) => {}
+                        Item::Event { .. } => self.retry.push(item),
+                        Item::Output { bytes, .. } => self.dropped += bytes.len() as u64,
+                    }
+                }
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether output is left out at present, or events wait for the disk.
+    pub fn in_need(&self) -> bool {
+        self.dropped > 0 || !self.retry.is_empty()
+    }
+
+    /// The end of what is durable.
+    pub fn position(&self) -> Position {
+        let (segment, offset) =
+            self.segment.as_ref().map_or((0, 0), |segment| (segment.number, segment.durable));
+        Position { segment, offset, last_seq: self.next_seq - 1 }
+    }
+
+    /// Numbers the items that there is space for and encodes them into `buffer`.
+    fn encode(&mut self, group: Vec<Item>, kept: &mut Vec<Item>, buffer: &mut Vec<u8>) {
+        let incoming: u64 = group.iter().map(size).sum();
+        let mut used = self.used(incoming);
+        for item in group {
+            let size = size(&item);
+            match &item {
+                Item::Output { stamp, bytes, continues, source } => {
+                    // While output is being left out, it resumes only when there is room to spare.
+                    let spare = if self.dropped > 0 { self.limit / 16 } else { 0 };
+                    if used + size + spare > self.limit {
+                        if self.dropped == 0 {
+                            self.dropped_why = "the spool is at its limit";
+                        }
+                        self.dropped += bytes.len() as u64;
+                        continue;
+                    }
+                    let stamp = *stamp;
+                    used += self.end_gap(stamp, kept, buffer);
+                    let body = BodyRef::Output {
+                        bytes,
+                        continues: *continues,
+                        source: *source,
+                        annotation: None,
+                    };
+                    self.push(stamp, body, buffer);
+                }
+                Item::Event { stamp, event } => {
+                    let text = EventText::new(event);
+                    if used + size > self.limit + EVENT_RESERVE {
+                        // Not even the reserve has room: keep it until it has.
+                        self.retry.push(item);
+                        continue;
+                    }
+                    used += self.end_gap(*stamp, kept, buffer);
+                    self.push(*stamp, BodyRef::Event(text.as_str()), buffer);
+                }
+            }
+            used += size;
+            kept.push(item);
+        }
+        self.close_entry(buffer);
+    }
+
+    /// Records what was left out before the record that comes now. Returns the bytes used.
+    fn end_gap(&mut self, stamp: Stamp, kept: &mut Vec<Item>, buffer: &mut Vec<u8>) -> u64 {
+        if self.dropped == 0 {
+            return 0;
+        }
+        let event = Event::Gap {
+            first_seq: self.next_seq,
+            last_seq: self.next_seq,
+            bytes: std::mem::take(&mut self.dropped),
+            why: self.dropped_why.to_owned(),
+            by: GapAuthor::Agent,
+        };
+        let text = EventText::new(&event);
+        self.push(stamp, BodyRef::Event(text.as_str()), buffer);
+        let item = Item::Event { stamp, event: Box::new(event) };
+        let used = size(&item);
+        kept.push(item);
+        used
+    }
+
+    fn push(&mut self, stamp: Stamp, body: BodyRef<'_>, buffer: &mut Vec<u8>) {
+        let record = RecordRef {
+            seq: self.next_seq,
+            span: 1,
+            boot_us: stamp.boot_us,
+            at_us: stamp.at_us,
+            body,
+        };
+        self.builder.push(&record);
+        self.next_seq += 1;
+        if self.builder.count() >= ENTRY_RECORDS || self.builder.data_bytes() >= ENTRY_DATA {
+            self.close_entry(buffer);
+        }
+    }
+
+    fn close_entry(&mut self, buffer: &mut Vec<u8>) {
+        if let Some(frame) = self.builder.finish(self.boot_id, false) {
+            buffer.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+            buffer.extend_from_slice(&crc32fast::hash(&frame).to_le_bytes());
+            buffer.extend_from_slice(&frame);
+        }
+    }
+
+    /// One write and one sync.
+    fn append(&mut self, buffer: &[u8]) -> Result<(), SpoolError> {
+        if self.segment.as_ref().is_none_or(|open| {
+            open.durable > 0 && open.durable + buffer.len() as u64 > self.segment_bytes
+        }) {
+            self.next_segment()?;
+        }
+        let Some(segment) = &mut self.segment else { return Err(SpoolError::Broken) };
+        let path = segment_path(&self.dir, segment.number);
+        self.disk
+            .write_at(&segment.file, buffer, segment.durable)
+            .map_err(SpoolError::disk("write", &path))?;
+        self.disk.sync(&segment.file).map_err(SpoolError::disk("sync", &path))?;
+        segment.durable += buffer.len() as u64;
+        Ok(())
+    }
+
+    fn next_segment(&mut self) -> Result<(), SpoolError> {
+        let number = self.next_segment;
+        let path = segment_path(&self.dir, number);
+        let file = self.disk.create(&path).map_err(SpoolError::disk("create", &path))?;
+        self.next_segment += 1;
+        if let Some(full) = self.segment.take() {
+            self.earlier.push_back((full.number, full.durable));
+        }
+        self.segment = Some(Segment { number, file, durable: 0 });
+        self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))
+    }
+
+    /// After a failed write: what stands behind the durable end must never be taken for ours, also
+    /// not what a failed sync may or may not have brought to the disk.
+    fn abandon(&mut self) {
+        let Some(segment) = &self.segment else { return };
+        let cut = self.disk.truncate(&segment.file, segment.durable);
+        if cut.is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// Bytes that the spool occupies. Looks at the disk only when `incoming` might not fit.
+    fn used(&mut self, incoming: u64) -> u64 {
+        let sum = |earlier: &VecDeque<(u64, u64)>, open: u64| {
+            earlier.iter().map(|(_, bytes)| bytes).sum::<u64>() + open
+        };
+        let open = self.segment.as_ref().map_or(0, |segment| segment.durable);
+        let used = sum(&self.earlier, open);
+        if used + incoming <= self.limit && self.dropped == 0 {
+            return used;
+        }
+        while let Some(&(number, _)) = self.earlier.front() {
+            if !matches!(self.disk.length(&segment_path(&self.dir, number)), Ok(None)) {
+                break;
+            }
+            self.earlier.pop_front();
+        }
+        sum(&self.earlier, open)
+    }
+}
+
+fn size(item: &Item) -> u64 {
+    match item {
+        Item::Output { bytes, .. } => bytes.len() as u64 + 8 + ENTRY_OVERHEAD / 8,
+        Item::Event { event, .. } => EventText::new(event).as_str().len() as u64 + ENTRY_OVERHEAD,
+    }
+}
+
+/// The last record's time, and whether it is terminal.
+fn last_of(frame: &[u8]) -> Option<(Stamp, bool)> {
+    let frame = Frame::decode(&Bytes::copy_from_slice(frame), &Limits::default()).ok()?;
+    let record = frame.records().last()?;
+    let ended = match record.body {
+        BodyRef::Event(text) => {
+            deckport_protocol::event::parse(text).is_ok_and(|event| event.is_terminal())
+        }
+        BodyRef::Output { .. } => false,
+    };
+    Some((Stamp { boot_us: record.boot_us, at_us: record.at_us }, ended))
+}

@@ -1,0 +1,407 @@
+//! Delivers one run: dials, agrees where to go on, sends, compares acknowledgements, dials again.
+//!
+//! Ends when the collector has the terminal record, or refuses in a way that trying again cannot
+//! help. Dropping the future at any point is safe: what matters is on disk on both sides.
+
+use super::Report;
+use super::link::{DialError, Target};
+use super::outbox::{Outbox, chain_between};
+use crate::clock;
+use crate::disk::{Disk as _, RealDisk};
+use crate::spool::{self, Position, Reader};
+use crate::state::{Acked, Meta, Run};
+use deckport_protocol::error::{ErrorCode, Refusal};
+use deckport_protocol::message::{
+    AgentMessage, CollectorMessage, Hello, Ping, Pong, Transient, Welcome,
+};
+use deckport_protocol::{ABILITY_COLUMNS, ABILITY_ZSTD, Chain, PROTOCOL_VERSION};
+use futures_util::{SinkExt as _, StreamExt as _};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(5);
+const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// How often progress is told at most, and what is acknowledged noted.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What the recorder has told.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// The spool is durable up to here.
+    pub end: Position,
+    pub progress: Option<(f64, Option<String>)>,
+    /// Counts what was told of progress.
+    pub progress_count: u64,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Delivered,
+    Refused(Refusal),
+}
+
+/// Why a session ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("{0}")]
+    Lost(String),
+}
+
+fn lost(why: impl std::fmt::Display) -> Fault {
+    Fault::Lost(why.to_string())
+}
+
+/// One run to deliver.
+#[derive(Debug)]
+pub struct Delivery {
+    pub run: Run,
+    pub meta: Meta,
+    pub target: Target,
+    pub feed: watch::Receiver<Feed>,
+    /// Orders go here, and what the collector has (its highest sequence number).
+    pub reports: mpsc::UnboundedSender<Report>,
+    pub acked: watch::Sender<u64>,
+}
+
+impl Delivery {
+    /// Delivers until there is no more to do.
+    pub async fn deliver(&mut self) -> Ended {
+        let mut pause = FIRST_PAUSE;
+        let mut last_fault = String::new();
+        loop {
+            let mut welcomed = false;
+            match self.session(&mut welcomed).await {
+                Ok(()) => return Ended::Delivered,
+                Err(Fault::Refused(refusal)) => {
+                    tracing::error!(error.code = %refusal.code, "refused: {}", refusal.message);
+                    return Ended::Refused(refusal);
+                }
+                Err(Fault::Lost(why)) => {
+                    if why != last_fault {
+                        tracing::warn!("no link: {why}");
+                    }
+                    last_fault = why;
+                }
+            }
+            if welcomed {
+                pause = FIRST_PAUSE;
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn session(&mut self, welcomed: &mut bool) -> Result<(), Fault> {
+        if !self.run.dir().exists() {
+            let gone = "the run's directory is gone, and with it what was to be delivered";
+            return Err(Fault::Refused(Refusal::new(ErrorCode::NOT_FOUND, gone)));
+        }
+        // An uplink that was just started does not know yet how far the spool is durable.
+        while self.feed.borrow_and_update().end.last_seq == 0 {
+            if self.feed.changed().await.is_err() {
+                return Err(lost("the recorder has written nothing"));
+            }
+        }
+        let mut socket =
+            self.target.dial(self.meta.deployment_id).await.map_err(|error| match error {
+                DialError::Refused(refusal) => Fault::Refused(refusal),
+                DialError::Unreachable(_) | DialError::Token { .. } => lost(error),
+            })?;
+        let welcome = tokio::time::timeout(WELCOME_WITHIN, self.greet(&mut socket))
+            .await
+            .map_err(|_| lost("the collector did not answer the greeting"))??;
+        *welcomed = true;
+        tracing::info!(acked_seq = welcome.acked_seq, "connected");
+        self.exchange(socket, &welcome).await
+    }
+
+    async fn greet(&self, socket: &mut WebSocketStream<TcpStream>) -> Result<Welcome, Fault> {
+        let lowest = Reader::lowest_seq(self.run.dir()).map_err(lost)?.unwrap_or(0);
+        let hello = AgentMessage::Hello(Hello {
+            protocol: PROTOCOL_VERSION,
+            abilities: vec![ABILITY_COLUMNS.into(), ABILITY_ZSTD.into()],
+            deployment_id: self.meta.deployment_id,
+            stream_id: self.meta.stream_id,
+            incarnation: self.run.incarnation(),
+            console_id: self.meta.console.console_id,
+            console_name: self.meta.console.name.clone(),
+            template: self.meta.template.clone(),
+            agent_version: self.meta.agent_version.clone(),
+            lowest_seq: lowest,
+            highest_seq: self.feed.borrow().end.last_seq,
+        });
+        socket.send(Message::text(hello.to_text())).await.map_err(lost)?;
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    if let Some(CollectorMessage::Welcome(welcome)) = said(&text)? {
+                        return Ok(welcome);
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(lost(error)),
+                None => return Err(lost("the collector closed the link")),
+            }
+        }
+    }
+
+    /// Where to go on: checks that both hold the same up to there.
+    fn resume(&self, welcome: &Welcome) -> Result<(Chain, bool), Fault> {
+        let known = self.run.acked();
+        let theirs = welcome.acked_seq;
+        let mismatch = || {
+            Fault::Refused(Refusal::new(
+                ErrorCode::QUARANTINED,
+                super::outbox::ChainMismatch(theirs).to_string(),
+            ))
+        };
+        if theirs == known.seq {
+            if theirs > 0 && welcome.chain != known.chain {
+                return Err(mismatch());
+            }
+            return Ok((welcome.chain, known.complete));
+        }
+        if theirs < known.seq {
+            tracing::warn!(
+                theirs,
+                ours = known.seq,
+                "the collector has less than it had acknowledged (restored from a backup?)"
+            );
+            return Ok((welcome.chain, false));
+        }
+        let end = self.feed.borrow().end;
+        if theirs > end.last_seq {
+            return Err(Fault::Refused(Refusal::new(
+                ErrorCode::STREAM_MISMATCH,
+                format!(
+                    "the collector has records up to {theirs} of this run, the spool only up to {}",
+                    end.last_seq
+                ),
+            )));
+        }
+        match chain_between(&self.run, (known.seq, known.chain), theirs, &end).map_err(lost)? {
+            Some((chain, _)) if chain != welcome.chain => Err(mismatch()),
+            Some((chain, terminal)) => Ok((chain, terminal)),
+            None => Ok((welcome.chain, false)),
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        socket: WebSocketStream<TcpStream>,
+        welcome: &Welcome,
+    ) -> Result<(), Fault> {
+        let has = |ability: &str| welcome.abilities.iter().any(|known| known == ability);
+        if !has(ABILITY_COLUMNS) {
+            return Err(Fault::Refused(Refusal::new(
+                ErrorCode::UNSUPPORTED_ENCODING,
+                "the collector does not take binary columns, and this agent sends nothing else",
+            )));
+        }
+        let (chain, complete) = self.resume(welcome)?;
+        let mut acked = Acked { seq: welcome.acked_seq, chain, complete };
+        let mut outbox =
+            Outbox::new(&self.run, acked.seq, chain, has(ABILITY_ZSTD), welcome.limits)
+                .map_err(lost)?;
+        self.note_acked(&acked, &outbox)?;
+        if acked.complete {
+            return Ok(());
+        }
+        let (sink, mut stream) = socket.split();
+        // Room for the whole window and the control messages, so that sending never waits here.
+        let (send, queue) = mpsc::channel(128);
+        let writer = tokio::spawn(write(sink, queue));
+        let mut tick = tokio::time::interval(TICK);
+        let mut heard = Instant::now();
+        let mut pinged: Option<Instant> = None;
+        let mut progress_told = 0;
+        let mut noted = acked.seq;
+        let mut feed_open = true;
+        let result = loop {
+            let end = self.feed.borrow_and_update().end;
+            while let Some(frame) = outbox.next(&end).map_err(lost)? {
+                if send.try_send(Message::Binary(frame)).is_err() {
+                    break;
+                }
+            }
+            // Each branch may be dropped: reading a message, a change and a tick are all resumable.
+            tokio::select! {
+                message = stream.next() => {
+                    heard = Instant::now();
+                    let text = match message {
+                        Some(Ok(Message::Text(text))) => text,
+                        Some(Ok(Message::Close(frame))) => break Err(closed(frame.as_ref())),
+                        Some(Ok(_)) => continue,
+                        Some(Err(error)) => break Err(lost(error)),
+                        None => break Err(lost("the collector closed the link")),
+                    };
+                    let message = match said(&text) {
+                        Ok(Some(message)) => message,
+                        Ok(None) => continue,
+                        Err(fault) => break Err(fault),
+                    };
+                    match message {
+                        CollectorMessage::Ack(ack) => {
+                            if let Err(mismatch) = outbox.acked(ack.acked_seq, ack.chain) {
+                                break Err(Fault::Refused(Refusal::new(
+                                    ErrorCode::QUARANTINED,
+                                    mismatch.to_string(),
+                                )));
+                            }
+                            acked = Acked {
+                                seq: ack.acked_seq,
+                                chain: ack.chain,
+                                complete: outbox.complete(ack.acked_seq),
+                            };
+                            self.acked.send_replace(acked.seq);
+                            if acked.complete {
+                                break Ok(());
+                            }
+                        }
+                        CollectorMessage::Order(order) => {
+                            let _ = self.reports.send(Report::Order { order });
+                        }
+                        CollectorMessage::Ping(ping) => {
+                            let now = clock::wall_us();
+                            let _ = send.try_send(text_of(&AgentMessage::Pong(Pong {
+                                sent_us: ping.sent_us,
+                                received_us: now,
+                                answered_us: now,
+                            })));
+                        }
+                        CollectorMessage::Pong(_) | CollectorMessage::Welcome(_) => {}
+                        // Those that end the session came back as a fault.
+                        CollectorMessage::Error(error) => tracing::warn!("{}", error.message),
+                    }
+                }
+                changed = self.feed.changed(), if feed_open => feed_open = changed.is_ok(),
+                _ = tick.tick() => {
+                    if heard.elapsed() >= DEAD_AFTER {
+                        break Err(lost("the collector fell silent"));
+                    }
+                    if writer.is_finished() {
+                        break Err(lost("the link broke while sending"));
+                    }
+                    let beat = pinged.is_none_or(|at| at.elapsed() >= PING_EVERY);
+                    if beat {
+                        pinged = Some(Instant::now());
+                        let ping = Ping { sent_us: clock::wall_us() };
+                        let _ = send.try_send(text_of(&AgentMessage::Ping(ping)));
+                    }
+                    let feed = self.feed.borrow();
+                    if beat || feed.progress_count != progress_told {
+                        progress_told = feed.progress_count;
+                        let (percent, text) = feed.progress.clone().unzip();
+                        let _ = send.try_send(text_of(&AgentMessage::Transient(Transient {
+                            percent,
+                            text: text.flatten(),
+                            highest_seq: Some(feed.end.last_seq),
+                            ..Transient::default()
+                        })));
+                    }
+                    drop(feed);
+                    if acked.seq != noted {
+                        noted = acked.seq;
+                        self.note_acked(&acked, &outbox)?;
+                    }
+                }
+            }
+        };
+        self.note_acked(&acked, &outbox)?;
+        drop(send);
+        if result.is_ok() {
+            // Says goodbye; the collector needs nothing more from us.
+            let _ = tokio::time::timeout(Duration::from_millis(200), writer).await;
+        } else {
+            writer.abort();
+        }
+        result
+    }
+
+    /// Notes what the collector has and deletes the segments that it has all of.
+    fn note_acked(&self, acked: &Acked, outbox: &Outbox) -> Result<(), Fault> {
+        self.acked.send_replace(acked.seq);
+        self.run.set_acked(acked).map_err(|error| lost(format!("{error:#}")))?;
+        let numbers = spool::segments(&RealDisk, self.run.dir()).map_err(lost)?;
+        for number in numbers.into_iter().filter(|&number| number < outbox.acked_segment()) {
+            let path = self.run.dir().join(format!("{number:08}.seg"));
+            RealDisk.remove(&path).map_err(lost)?;
+        }
+        Ok(())
+    }
+}
+
+fn text_of(message: &AgentMessage) -> Message {
+    Message::text(message.to_text())
+}
+
+/// What the collector said. A refusal that ends the session is a fault; an unknown message is none.
+fn said(text: &Utf8Bytes) -> Result<Option<CollectorMessage>, Fault> {
+    let message = match CollectorMessage::parse(text) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::debug!("{error}");
+            return Ok(None);
+        }
+    };
+    if let CollectorMessage::Error(error) = &message {
+        if error.code == ErrorCode::UNKNOWN_MESSAGE {
+            return Ok(Some(message));
+        }
+        if error.retryable {
+            return Err(lost(&error.message));
+        }
+        return Err(Fault::Refused(Refusal {
+            code: error.code.clone(),
+            message: error.message.clone(),
+            retryable: false,
+        }));
+    }
+    Ok(Some(message))
+}
+
+fn closed(frame: Option<&tokio_tungstenite::tungstenite::protocol::CloseFrame>) -> Fault {
+    match frame {
+        Some(frame) if !frame.reason.is_empty() => {
+            lost(format!("the collector closed the link: {}", frame.reason))
+        }
+        _ => lost("the collector closed the link"),
+    }
+}
+
+/// Writes what is queued; flushes when nothing more waits.
+async fn write(
+    mut sink: futures_util::stream::SplitSink<WebSocketStream<TcpStream>, Message>,
+    mut queue: mpsc::Receiver<Message>,
+) {
+    while let Some(message) = queue.recv().await {
+        if sink.feed(message).await.is_err() {
+            return;
+        }
+        while let Ok(message) = queue.try_recv() {
+            if sink.feed(message).await.is_err() {
+                return;
+            }
+        }
+        if sink.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = sink.send(Message::Close(None)).await;
+}
+
+/// Somewhere between half of `pause` and all of it, so that consoles do not dial in step.
+fn jittered(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_bytes()[0];
+    pause.mul_f64(0.5 + f64::from(random) / 512.0)
+}

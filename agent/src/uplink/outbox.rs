@@ -1,0 +1,199 @@
+//! What is sent next, and what was sent and not acknowledged yet.
+//!
+//! What must hold: batches are contiguous from the sequence number agreed in `welcome`; the chain is
+//! computed over exactly what is sent, and every acknowledgement is compared with it.
+
+use crate::spool::{Batch, Position, Reader, SpoolError};
+use crate::state::Run;
+use bytes::Bytes;
+use deckport_protocol::event;
+use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, RecordRef};
+use std::collections::VecDeque;
+
+/// Frames that may be unacknowledged.
+const WINDOW_FRAMES: usize = 32;
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Records in one batch.
+const BATCH_RECORDS: usize = 64;
+/// Data in one batch is below this, or it is a single entry of the spool.
+const BATCH_BYTES: usize = 256 * 1024;
+
+#[derive(Debug)]
+struct Sent {
+    last_seq: u64,
+    chain: Chain,
+    bytes: usize,
+    /// The segment that the reader stood in.
+    segment: u64,
+}
+
+/// What an acknowledgement that does not fit means.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the collector's record of this run is not what was sent (their chain differs at record {0}); \
+     nothing more is sent"
+)]
+pub struct ChainMismatch(pub u64);
+
+/// One run's way out.
+#[derive(Debug)]
+pub struct Outbox {
+    reader: Reader,
+    builder: FrameBuilder,
+    boot_id: BootId,
+    next_seq: u64,
+    chain: Chain,
+    compress: bool,
+    limits: Limits,
+    sent: VecDeque<Sent>,
+    sent_bytes: usize,
+    /// A frame that was read and could not be added to the batch under way.
+    ahead: Option<Batch>,
+    acked_segment: u64,
+    terminal_seq: Option<u64>,
+}
+
+impl Outbox {
+    /// Sends from `acked_seq + 1`, where the chain's head is `chain`.
+    pub fn new(
+        run: &Run,
+        acked_seq: u64,
+        chain: Chain,
+        compress: bool,
+        limits: Limits,
+    ) -> Result<Self, SpoolError> {
+        Ok(Self {
+            reader: Reader::open(run.dir().to_owned(), acked_seq + 1)?,
+            builder: FrameBuilder::new(),
+            boot_id: BootId::from_uuid(uuid::Uuid::nil()),
+            next_seq: acked_seq + 1,
+            chain,
+            compress,
+            limits,
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            ahead: None,
+            acked_segment: 0,
+            terminal_seq: None,
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.sent.len() < WINDOW_FRAMES
+            && (self.sent.is_empty()
+                || self.sent_bytes + BATCH_BYTES < WINDOW_BYTES.min(self.limits.unacked_bytes))
+    }
+
+    /// The next frame to send, if there is one and the window has room for it.
+    pub fn next(&mut self, end: &Position) -> Result<Option<Bytes>, SpoolError> {
+        if !self.has_room() {
+            return Ok(None);
+        }
+        let most = BATCH_RECORDS.min(self.limits.records);
+        // Exits with a full batch, or when the spool has no more, or what comes does not fit in.
+        while self.builder.count() < most && self.builder.data_bytes() < BATCH_BYTES {
+            let batch = match self.ahead.take() {
+                Some(batch) => batch,
+                None => match self.reader.next(end)? {
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            let (boot_id, records, bytes) = match &batch {
+                Batch::Frame { frame, raw } => {
+                    (frame.boot_id(), frame.header().count as usize, raw.len())
+                }
+                Batch::Gap(_) => (self.boot_id, 1, 0),
+            };
+            let fits = boot_id == self.boot_id
+                && self.builder.count() + records <= most
+                && self.builder.data_bytes() + bytes <= BATCH_BYTES;
+            if !fits && !self.builder.is_empty() {
+                self.ahead = Some(batch);
+                break;
+            }
+            self.boot_id = boot_id;
+            match &batch {
+                Batch::Frame { frame, .. } => {
+                    for record in frame.records() {
+                        self.add(&record);
+                    }
+                }
+                Batch::Gap(record) => self.add(&record.borrow()),
+            }
+        }
+        let Some(frame) = self.builder.finish(self.boot_id, self.compress) else { return Ok(None) };
+        self.sent_bytes += frame.len();
+        self.sent.push_back(Sent {
+            last_seq: self.next_seq - 1,
+            chain: self.chain,
+            bytes: frame.len(),
+            segment: self.reader.segment(),
+        });
+        Ok(Some(frame))
+    }
+
+    fn add(&mut self, record: &RecordRef<'_>) {
+        if record.seq < self.next_seq {
+            // The beginning of an entry that the collector has already.
+            return;
+        }
+        self.builder.push(record);
+        self.chain = self.chain.extend(record);
+        self.next_seq = record.last_seq() + 1;
+        if let BodyRef::Event(text) = record.body
+            && text.contains("\"deployment_finished\"")
+            && event::parse(text).is_ok_and(|event| event.is_terminal())
+        {
+            self.terminal_seq = Some(record.seq);
+        }
+    }
+
+    /// Takes an acknowledgement.
+    pub fn acked(&mut self, acked_seq: u64, chain: Chain) -> Result<(), ChainMismatch> {
+        while self.sent.front().is_some_and(|sent| sent.last_seq <= acked_seq) {
+            let Some(sent) = self.sent.pop_front() else { break };
+            self.sent_bytes -= sent.bytes;
+            self.acked_segment = sent.segment;
+            if sent.last_seq == acked_seq && sent.chain != chain {
+                return Err(ChainMismatch(acked_seq));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything in segments before this one is acknowledged.
+    pub const fn acked_segment(&self) -> u64 {
+        self.acked_segment
+    }
+
+    /// Whether the terminal record is among what is acknowledged.
+    pub fn complete(&self, acked_seq: u64) -> bool {
+        self.terminal_seq.is_some_and(|seq| seq <= acked_seq)
+    }
+}
+
+/// The chain's head after `to`, computed from the spool on from `from`, whose head is `chain`.
+/// `None` when the spool no longer holds all of it. Also says whether the terminal record was met.
+pub fn chain_between(
+    run: &Run,
+    (from, chain): (u64, Chain),
+    to: u64,
+    end: &Position,
+) -> Result<Option<(Chain, bool)>, SpoolError> {
+    let mut reader = Reader::open(run.dir().to_owned(), from + 1)?;
+    let mut head = chain;
+    let mut next = from + 1;
+    let mut terminal = false;
+    while next <= to {
+        let Some(Batch::Frame { frame, .. }) = reader.next(end)? else { return Ok(None) };
+        for record in frame.records().filter(|record| record.seq >= next && record.seq <= to) {
+            head = head.extend(&record);
+            if let BodyRef::Event(text) = record.body {
+                terminal = event::parse(text).is_ok_and(|event| event.is_terminal());
+            }
+        }
+        next = frame.last_seq() + 1;
+    }
+    Ok(Some((head, terminal)))
+}
