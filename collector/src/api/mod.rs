@@ -1,0 +1,91 @@
+//! Every route, the OpenAPI document, and the middleware in front of them.
+//!
+//! The document is generated from the handlers and types below; the UI's types are generated from it.
+
+mod docs;
+mod routes;
+mod ui;
+
+use crate::auth::{Auth, Guarded, guard};
+use crate::config::Config;
+use crate::deployment::Deployments;
+use crate::ingest::Ingest;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderValue;
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::response::Response;
+use deckport_protocol::ServerEpoch;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub config: Arc<Config>,
+    pub store: Arc<Store>,
+    pub deployments: Arc<Deployments>,
+    pub auth: Arc<Auth>,
+    pub metrics: Arc<Metrics>,
+    pub ingest: Ingest,
+    pub live: Live,
+    pub server_epoch: ServerEpoch,
+    pub started_at: i64,
+    pub address: Option<SocketAddr>,
+    /// Sockets outlive the request that opened them: they are owned here.
+    pub tasks: TaskTracker,
+}
+
+/// Requests carry no bodies worth speaking of.
+const BODY_BYTES: usize = 64 * 1024;
+
+/// The router that serves TCP connections and the shell's in-memory ones alike.
+pub fn router(app: App) -> Router {
+    let hosts = Guarded::hosts(app.address);
+    let guarded = Guarded {
+        auth: Arc::clone(&app.auth),
+        metrics: Arc::clone(&app.metrics),
+        clock: Arc::clone(&app.config.clock),
+        origins: hosts.iter().map(|host| format!("http://{host}")).collect(),
+        hosts,
+        public,
+    };
+    let (router, document) = docs::router().split_for_parts();
+    router
+        .merge(routes::sockets())
+        .merge(docs::pages(document))
+        .fallback(ui::serve)
+        .with_state(app)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(guarded, guard))
+        .layer(axum::middleware::map_response(harden))
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    docs::router().split_for_parts().1
+}
+
+/// Answered without a credential: health, and what is the same for everyone.
+fn public(path: &str) -> bool {
+    let private = path.starts_with("/api/v1/") || path.starts_with("/ws/") || path == "/metrics";
+    !private
+}
+
+/// Headers that every answer carries.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ));
+    response
+}

@@ -1,0 +1,551 @@
+//! The handlers.
+
+use super::App;
+use crate::auth::{ABILITIES, Answer};
+use crate::deployment::Entry;
+use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
+use crate::log::{Direction, LogError, MATCHES, Mark, Query as Search};
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{StatusCode, request::Parts};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Extension, Json, Router};
+use deckport_protocol::rows::Row;
+use deckport_protocol::{
+    Actor, BodyRef, DeploymentId, ErrorCode, Level, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+/// Most rows and bytes in one page.
+const PAGE_ROWS: u64 = 1000;
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Buffers of a socket; the defaults of 128 KiB each are for few large ones.
+const SOCKET_BUFFER: usize = 8 * 1024;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    error: Refusal,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Info {
+    version: String,
+    protocol: u32,
+    server_epoch: ServerEpoch,
+    now_at: i64,
+    venue: String,
+    started_at: i64,
+    /// Where consoles reach it.
+    #[schema(required)]
+    listen: Option<String>,
+    #[schema(required)]
+    token_file: Option<String>,
+    abilities: Vec<String>,
+    /// The disk is full: new records are refused until there is space.
+    storage_full: bool,
+}
+
+impl From<LogError> for Answer {
+    fn from(error: LogError) -> Self {
+        tracing::error!(error = %error, "the store could not be read");
+        Self(Refusal::new(ErrorCode::INTERNAL, error.to_string()))
+    }
+}
+
+fn bad(message: impl Into<String>) -> Answer {
+    Answer(Refusal::new(ErrorCode::BAD_REQUEST, message))
+}
+
+/// Query parameters; a mistake in them is answered like any other refusal.
+pub(super) struct Params<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+        Query::<T>::try_from_uri(&parts.uri)
+            .map(|Query(params)| Self(params))
+            .map_err(|error| bad(error.body_text()))
+    }
+}
+
+/// The deployment that a path names.
+async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entry>, Answer> {
+    let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such deployment"));
+    let id: DeploymentId = id.parse().map_err(|_| missing())?;
+    app.deployments.get(actor.tenant(), id).await?.ok_or_else(missing)
+}
+
+/// What this collector is.
+#[utoipa::path(get, path = "/api/v1/info", responses((status = 200, body = Info)))]
+pub(super) async fn info(State(app): State<App>) -> Json<Info> {
+    Json(Info {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL_VERSION,
+        server_epoch: app.server_epoch,
+        now_at: app.config.clock.now_us(),
+        venue: app.config.venue.clone(),
+        started_at: app.started_at,
+        listen: app.address.map(|address| format!("http://{address}")),
+        token_file: app.config.data_dir.join("token").to_str().map(str::to_owned),
+        abilities: ABILITIES.map(str::to_owned).to_vec(),
+        storage_full: app.metrics.storage_full.get() != 0,
+    })
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct ListParams {
+    state: Option<String>,
+    /// At most 500, 200 by default.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    before: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeploymentList {
+    /// Newest first.
+    deployments: Vec<DeploymentSummary>,
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// Deployments, newest first.
+#[utoipa::path(get, path = "/api/v1/deployments", params(ListParams),
+    responses((status = 200, body = DeploymentList), (status = 400, body = ErrorBody)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<DeploymentList>, Answer> {
+    let before = match &params.before {
+        None => None,
+        Some(cursor) => {
+            let (at, id) = cursor.split_once(':').ok_or_else(|| bad("not a cursor"))?;
+            Some((at.parse().map_err(|_| bad("not a cursor"))?, id.to_owned()))
+        }
+    };
+    let limit = params.limit.unwrap_or(200).clamp(1, 500);
+    let (deployments, next) =
+        app.deployments.list(actor.tenant(), params.state.as_deref(), before, limit).await?;
+    Ok(Json(DeploymentList { deployments, next }))
+}
+
+/// Everything about one deployment.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}", params(("id" = DeploymentId, Path)),
+    responses((status = 200, body = DeploymentDetail), (status = 404, body = ErrorBody)))]
+pub(super) async fn detail(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentDetail>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let detail = app.deployments.detail(&entry).await?;
+    detail.map(Json).ok_or_else(|| {
+        Answer(Refusal::new(ErrorCode::NOT_FOUND, "nothing of that deployment has arrived yet"))
+    })
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct RowsParams {
+    /// The first row, from 0.
+    from: Option<u64>,
+    /// At most 1,000.
+    count: Option<u64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RowsPage {
+    total_rows: u64,
+    first_row: u64,
+    /// Fewer than asked for at the end, or when they are large.
+    rows: Vec<Row>,
+    acked_seq: u64,
+}
+
+/// Rows by their number.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/rows",
+    params(("id" = DeploymentId, Path), RowsParams),
+    responses((status = 200, body = RowsPage), (status = 404, body = ErrorBody)))]
+pub(super) async fn rows(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<RowsParams>,
+) -> Result<Json<RowsPage>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let (from, count) = (params.from.unwrap_or(0), params.count.unwrap_or(200).min(PAGE_ROWS));
+    let log = app.deployments.log();
+    let page = log.page(entry.head.stream, from, count, PAGE_BYTES).await?;
+    Ok(Json(RowsPage {
+        total_rows: page.total_rows,
+        first_row: from,
+        rows: page.rows,
+        acked_seq: page.last_seq,
+    }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct LocateParams {
+    seq: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Located {
+    row: u64,
+}
+
+/// The row that a record belongs to.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/locate",
+    params(("id" = DeploymentId, Path), LocateParams),
+    responses((status = 200, body = Located), (status = 404, body = ErrorBody)))]
+pub(super) async fn locate(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<LocateParams>,
+) -> Result<Json<Located>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let row = app.deployments.log().locate(entry.head.stream, params.seq).await?;
+    row.map(|row| Json(Located { row }))
+        .ok_or_else(|| Answer(Refusal::new(ErrorCode::NOT_FOUND, "that record is not here")))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct MarksParams {
+    /// At most 2,000, 400 by default.
+    buckets: Option<u64>,
+}
+
+/// Where a phase begins.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PhaseMark {
+    index: u32,
+    name: String,
+    row: u64,
+    state: PhaseState,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Marks {
+    total_rows: u64,
+    /// Those that hold errors or warnings.
+    buckets: Vec<Mark>,
+    phases: Vec<PhaseMark>,
+    #[schema(required)]
+    failing_row: Option<u64>,
+}
+
+/// The minimap: where errors, warnings and phases are.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/marks",
+    params(("id" = DeploymentId, Path), MarksParams),
+    responses((status = 200, body = Marks), (status = 404, body = ErrorBody)))]
+pub(super) async fn marks(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<MarksParams>,
+) -> Result<Json<Marks>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let buckets = params.buckets.unwrap_or(400).clamp(1, 2000);
+    let buckets = app.deployments.log().marks(entry.head.stream, buckets).await?;
+    let summary = entry.summary(app.deployments.now_us());
+    let phases = summary.iter().flat_map(|summary| &summary.phases).map(|phase| PhaseMark {
+        index: phase.index,
+        name: phase.name.clone(),
+        row: phase.first_row,
+        state: phase.state,
+    });
+    Ok(Json(Marks {
+        total_rows: entry.durable().rows,
+        buckets,
+        phases: phases.collect(),
+        failing_row: summary.as_ref().and_then(|s| s.failure.as_ref()).and_then(|f| f.row),
+    }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct SearchParams {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    regex: bool,
+    #[serde(default)]
+    case: bool,
+    /// `warning` (errors too) or `error`.
+    level: Option<String>,
+    phase: Option<u32>,
+    /// `find`: where to begin.
+    #[serde(default)]
+    from: u64,
+    /// `find`: `next` or `previous`.
+    direction: Option<String>,
+}
+
+impl SearchParams {
+    fn query(&self) -> Result<Search, Answer> {
+        let level = match self.level.as_deref() {
+            None | Some("") => None,
+            Some("warning") => Some(Level::Warning),
+            Some("error") => Some(Level::Error),
+            Some(_) => return Err(bad("level is `warning` or `error`")),
+        };
+        if self.q.is_empty() && level.is_none() && self.phase.is_none() {
+            return Err(bad("say what to look for: q, level or phase"));
+        }
+        Search::new(&self.q, self.regex, self.case, level, self.phase)
+            .map_err(|error| bad(error.to_string()))
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Found {
+    #[schema(required)]
+    row: Option<u64>,
+    wrapped: bool,
+}
+
+/// The nearest row that matches.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/find",
+    params(("id" = DeploymentId, Path), SearchParams),
+    responses((status = 200, body = Found), (status = 400, body = ErrorBody)))]
+pub(super) async fn find(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<SearchParams>,
+) -> Result<Json<Found>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let direction = match params.direction.as_deref() {
+        None | Some("next") => Direction::Next,
+        Some("previous") => Direction::Previous,
+        Some(_) => return Err(bad("direction is `next` or `previous`")),
+    };
+    let query = params.query()?;
+    let log = app.deployments.log();
+    let (row, wrapped) = log.find(entry.head.stream, &query, params.from, direction).await?;
+    Ok(Json(Found { row, wrapped }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Matches {
+    total: u64,
+    /// More match than `rows` lists.
+    capped: bool,
+    /// Ascending, at most 10,000.
+    rows: Vec<u64>,
+    scanned_rows: u64,
+}
+
+/// All rows that match.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/matches",
+    params(("id" = DeploymentId, Path), SearchParams),
+    responses((status = 200, body = Matches), (status = 400, body = ErrorBody)))]
+pub(super) async fn matches(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<SearchParams>,
+) -> Result<Json<Matches>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let query = params.query()?;
+    let (total, rows, scanned_rows) =
+        app.deployments.log().matches(entry.head.stream, &query).await?;
+    Ok(Json(Matches { total, capped: total > MATCHES as u64, rows, scanned_rows }))
+}
+
+/// All output bytes, as they were read from the terminal.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/raw", params(("id" = DeploymentId, Path)),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 404, body = ErrorBody)))]
+pub(super) async fn raw(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+) -> Result<Response, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let until = entry.durable().seq;
+    let log = app.deployments.log().clone();
+    let stream = entry.head.stream;
+    let chunks = futures_util::stream::try_unfold(1u64, move |next| {
+        let log = log.clone();
+        async move {
+            let frames = log.frames(stream, next, 256 * 1024).await?;
+            let mut bytes = Vec::new();
+            let mut after = next;
+            for stored in frames.iter().filter(|stored| stored.first_seq <= until) {
+                let frame = log.decode(stream, stored)?;
+                for record in frame.records() {
+                    if let BodyRef::Output { bytes: output, .. } = record.body {
+                        bytes.extend_from_slice(output);
+                    }
+                }
+                after = stored.last_seq + 1;
+            }
+            Ok::<_, LogError>((after > next).then_some((bytes::Bytes::from(bytes), after)))
+        }
+    });
+    let name = format!("attachment; filename=\"deployment-{}.log\"", entry.id);
+    let headers =
+        [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct RecordsParams {
+    /// The last sequence number that the reader has.
+    #[serde(default)]
+    after: u64,
+    /// At most 1,000.
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Records {
+    /// In the JSON encoding of the protocol.
+    #[schema(value_type = Vec<Object>)]
+    records: Vec<deckport_protocol::json::JsonRecord>,
+    acked_seq: u64,
+}
+
+/// Records as they came, in JSON.
+#[utoipa::path(get, path = "/api/v1/deployments/{id}/records",
+    params(("id" = DeploymentId, Path), RecordsParams),
+    responses((status = 200, body = Records), (status = 404, body = ErrorBody)))]
+pub(super) async fn records(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    Params(params): Params<RecordsParams>,
+) -> Result<Json<Records>, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    let limit = params.limit.unwrap_or(200).min(1000);
+    let log = app.deployments.log();
+    let acked_seq = entry.durable().seq;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    let after = params.after.min(acked_seq);
+    let frames = log.frames(entry.head.stream, after + 1, PAGE_BYTES).await?;
+    'frames: for stored in &frames {
+        let frame = log.decode(entry.head.stream, stored)?;
+        for record in frame.records().filter(|r| r.seq > after && r.last_seq() <= acked_seq) {
+            if records.len() >= limit || bytes >= PAGE_BYTES {
+                break 'frames;
+            }
+            bytes += record.data().len();
+            records.push(deckport_protocol::json::JsonRecord::from(record));
+        }
+    }
+    Ok(Json(Records { records, acked_seq }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ordered {
+    order_id: OrderId,
+}
+
+/// Orders the agent to end the command. Its answer is an `order_result` event.
+#[utoipa::path(post, path = "/api/v1/deployments/{id}/cancel", params(("id" = DeploymentId, Path)),
+    responses((status = 202, body = Ordered), (status = 409, body = ErrorBody)))]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+) -> Result<Response, Answer> {
+    let entry = entry(&app, &actor, &id).await?;
+    if entry.ended() {
+        return Err(Refusal::new(ErrorCode::NOT_RUNNING, "the deployment has ended").into());
+    }
+    let away = || Answer(Refusal::new(ErrorCode::NOT_CONNECTED, "its console is not connected"));
+    let order_id = entry.cancel().ok_or_else(away)?;
+    Ok((StatusCode::ACCEPTED, Json(Ordered { order_id })).into_response())
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ticket {
+    ticket: String,
+    expires_at: i64,
+}
+
+/// A ticket for one socket or download, good for 30 seconds.
+#[utoipa::path(post, path = "/api/v1/tickets",
+    responses((status = 200, body = Ticket), (status = 429, body = ErrorBody)))]
+pub(super) async fn ticket(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+) -> Result<Json<Ticket>, Answer> {
+    let issued = app.auth.tickets.issue(actor, app.config.clock.now_us());
+    let (ticket, expires_at) = issued
+        .ok_or_else(|| Refusal::new(ErrorCode::RATE_EXCEEDED, "too many tickets are unused"))?;
+    Ok(Json(Ticket { ticket, expires_at }))
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = String)))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// It can take records: the disk neither failed nor is full.
+#[utoipa::path(get, path = "/readyz", security(()),
+    responses((status = 200, body = String), (status = 503, body = String)))]
+pub(super) async fn readyz(State(app): State<App>) -> (StatusCode, String) {
+    if let Some(reason) = app.store.writer().failure() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("storage failed: {reason}\n"))
+    } else if app.metrics.storage_full.get() != 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n".to_owned())
+    } else {
+        (StatusCode::OK, "ready\n".to_owned())
+    }
+}
+
+/// Counters, as Prometheus text.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(app): State<App>) -> String {
+    app.metrics.render()
+}
+
+/// The sockets; OpenAPI knows only their messages.
+pub(super) fn sockets() -> Router<App> {
+    Router::new()
+        .route("/ws/deployment/{deployment_id}", any(console_socket))
+        .route("/ws/live", any(live_socket))
+}
+
+async fn console_socket(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Answer> {
+    let id: DeploymentId = id.parse().map_err(|_| bad("the address names no deployment id"))?;
+    let most = app.config.limits.message_bytes;
+    let upgrade = upgrade
+        .read_buffer_size(SOCKET_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(most)
+        .max_frame_size(most);
+    let App { ingest, tasks, .. } = app;
+    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(ingest.serve(socket, actor, id))))
+}
+
+async fn live_socket(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let upgrade = upgrade
+        .read_buffer_size(SOCKET_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * 1024 * 1024)
+        .max_message_size(64 * 1024)
+        .max_frame_size(64 * 1024);
+    let App { live, tasks, .. } = app;
+    upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor)))
+}

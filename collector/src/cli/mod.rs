@@ -1,0 +1,109 @@
+//! The command line.
+
+mod client;
+mod logs;
+mod serve;
+mod show;
+
+use clap::{Args, Parser, Subcommand};
+use deckport_protocol::DeploymentId;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Takes in what consoles send, stores it durably, and serves viewers.
+#[derive(Debug, Parser)]
+#[command(name = "deckport-collector", version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a collector.
+    Serve(Serve),
+    /// Lists deployments, newest first.
+    Deployments {
+        #[command(flatten)]
+        target: Target,
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Prints the log of a deployment.
+    Logs {
+        id: DeploymentId,
+        #[command(flatten)]
+        target: Target,
+        /// Goes on as it grows, through restarts of the collector, until the deployment ends.
+        #[arg(long, short)]
+        follow: bool,
+        /// The bytes as they were read from the terminal, escapes and all.
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        /// One JSON object a row.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Follows all deployments: a line for each change.
+    Watch {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where everything is kept; made when missing.
+    #[arg(long)]
+    data: PathBuf,
+    /// Loopback only, until there is TLS.
+    #[arg(long, default_value = "127.0.0.1:7443")]
+    listen: SocketAddr,
+    /// The venue's name, for people.
+    #[arg(long, default_value = "My venue")]
+    venue: String,
+    /// A running deployment that prints nothing for so many seconds is silent.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    silence_after: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The collector.
+    #[arg(long, env = "DECKPORT_COLLECTOR", default_value = "http://127.0.0.1:7443")]
+    url: String,
+    /// The file that holds its token (`DIR/token` of the collector's data directory).
+    #[arg(long, env = "DECKPORT_TOKEN_FILE")]
+    token_file: PathBuf,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Serve(options) => return serve::run(options).await,
+        Command::Deployments { target, json, state } => {
+            show::deployments(&client::Client::new(&target)?, json, state.as_deref()).await?;
+        }
+        Command::Logs { id, target, follow, raw, json } => {
+            let form = if raw {
+                logs::Form::Raw
+            } else if json {
+                logs::Form::Json
+            } else {
+                logs::Form::Text
+            };
+            logs::run(&client::Client::new(&target)?, id, follow, form).await?;
+        }
+        Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Openapi => {
+            println!("{}", deckport_collector::api::openapi().to_pretty_json()?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,39 @@
+//! `serve`: run until a signal, or until storage fails.
+
+use super::Serve;
+use anyhow::Context as _;
+use deckport_collector::{Collector, Config};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DECKPORT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let mut config = Config::new(&options.data);
+    config.listen = Some(options.listen);
+    config.venue = options.venue;
+    config.silence_after = Duration::from_secs(options.silence_after);
+    // Handlers stand before the start is announced: whoever reads the line may send the signal.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let collector = Collector::start(config).await.context("the collector did not start")?;
+    if let Some(address) = collector.listen_addr() {
+        println!("Collector: http://{address}");
+        println!("Open:      http://{address}/#token={}", collector.token());
+        println!("Token:     {}", options.data.join("token").display());
+    }
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        reason = collector.stopped() => Some(reason),
+    };
+    let shutdown = collector.shutdown().await;
+    if let Some(reason) = failed {
+        anyhow::bail!("stopped: {reason}; what was acknowledged is on the disk, start it again");
+    }
+    shutdown?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,224 @@
+//! A running collector: everything put together, started and stopped in order.
+
+use crate::api::{App, router};
+use crate::auth::{Auth, TokenError};
+use crate::config::Config;
+use crate::deployment::Deployments;
+use crate::ingest::Ingest;
+use crate::live::Live;
+use crate::log::{Log, LogError};
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::store::{OpenError, Statement, Store, Write, WriteError};
+use deckport_protocol::ServerEpoch;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Why a collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "without TLS a collector listens on loopback only, and {0} is not: use 127.0.0.1 or [::1]"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("{address} cannot be listened on")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("what is stored could not be read")]
+    Restore(#[from] LogError),
+    #[error("the collector's identity could not be stored")]
+    Identity(#[from] WriteError),
+    #[error("the database could not be read")]
+    Read(#[from] sqlx::Error),
+}
+
+/// Why a collector stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// The disk failed. What was acknowledged is on it; start again to recover.
+    #[error("storage failed: {0}")]
+    StorageFailed(String),
+}
+
+/// A shutdown that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    #[error("some connections did not end in time; what was acknowledged is stored")]
+    Late,
+}
+
+/// A running collector. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Collector {
+    server: Server,
+    store: Arc<Store>,
+    auth: Arc<Auth>,
+    metrics: Arc<Metrics>,
+    address: Option<SocketAddr>,
+    /// Sockets and connections.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// The writer, which must outlive them.
+    storage: TaskTracker,
+    storage_stop: CancellationToken,
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.storage_stop.cancel();
+    }
+}
+
+impl Collector {
+    /// Opens the data directory, restores what was running, and listens.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if let Some(address) = config.listen
+            && !address.ip().is_loopback()
+        {
+            return Err(StartError::NotLoopback(address));
+        }
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::default());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (storage, storage_stop) = (TaskTracker::new(), CancellationToken::new());
+        let opened =
+            Store::open(&config, Arc::clone(&metrics), &storage, storage_stop.clone()).await;
+        let store = Arc::new(opened?);
+        // An error below must not leave the writer behind.
+        let undo = storage_stop.clone().drop_guard();
+
+        let auth = Arc::new(Auth::open(&config.data_dir.join("token"))?);
+        let server_epoch = epoch(&store).await?;
+        let log = Log::new(Arc::clone(&store));
+        let deployments = Arc::new(Deployments::open(&config, Arc::clone(&store), log).await?);
+        let listener = match config.listen {
+            None => None,
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| StartError::Listen { address, source })?)
+            }
+        };
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let ingest = Ingest {
+            config: Arc::clone(&config),
+            deployments: Arc::clone(&deployments),
+            metrics: Arc::clone(&metrics),
+            server_epoch,
+            stop: stop.clone(),
+        };
+        let live = Live::new(
+            Arc::clone(&config),
+            Arc::clone(&deployments),
+            Arc::clone(&metrics),
+            server_epoch,
+            stop.clone(),
+        );
+        let app = App {
+            started_at: config.clock.now_us(),
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            deployments: Arc::clone(&deployments),
+            auth: Arc::clone(&auth),
+            metrics: Arc::clone(&metrics),
+            ingest,
+            live,
+            server_epoch,
+            address,
+            tasks: tasks.clone(),
+        };
+        let server = Server {
+            router: router(app),
+            bounds: config.bounds,
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        if let Some(listener) = listener {
+            tasks.spawn(server.clone().accept(listener));
+        }
+        tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
+        let storage_stop = undo.disarm();
+        Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })
+    }
+
+    /// The bound address; `None` without a port.
+    pub const fn listen_addr(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The local token.
+    pub fn token(&self) -> &str {
+        self.auth.token()
+    }
+
+    /// Counters of this collector.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// An in-memory byte stream on which HTTP/1.1 and WebSocket are spoken; whoever holds it is the
+    /// local shell and needs no token.
+    pub fn dial(&self) -> DuplexStream {
+        self.server.dial()
+    }
+
+    /// Resolves when it stopped by itself.
+    pub async fn stopped(&self) -> StopReason {
+        let reason = self.store.writer().failed().await;
+        StopReason::StorageFailed(reason.to_string())
+    }
+
+    /// Stops accepting, stores what is in flight, closes the database.
+    pub async fn shutdown(self) -> Result<(), ShutdownError> {
+        self.stop.cancel();
+        self.tasks.close();
+        let late = tokio::time::timeout(Duration::from_secs(10), self.tasks.wait()).await.is_err();
+        self.storage_stop.cancel();
+        self.storage.close();
+        self.store.close().await;
+        self.storage.wait().await;
+        if late { Err(ShutdownError::Late) } else { Ok(()) }
+    }
+}
+
+async fn tick(deployments: Arc<Deployments>, every: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => deployments.tick(),
+        }
+    }
+}
+
+/// The identity of the database as a whole.
+async fn epoch(store: &Store) -> Result<ServerEpoch, StartError> {
+    let read = || async {
+        let found: Option<String> =
+            sqlx::query_scalar("select value from meta where key = 'server_epoch'")
+                .fetch_optional(store.readers())
+                .await?;
+        Ok::<_, sqlx::Error>(found.and_then(|epoch| epoch.parse().ok()))
+    };
+    if let Some(epoch) = read().await? {
+        return Ok(epoch);
+    }
+    let epoch = ServerEpoch::new();
+    let statement = Statement {
+        sql: "insert into meta (key, value) values ('server_epoch', $1)",
+        values: vec![epoch.to_string().into()],
+    };
+    let write = Write { statements: vec![statement], ..Write::default() };
+    store.writer().write(write).await?;
+    Ok(epoch)
+}

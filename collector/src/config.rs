@@ -1,0 +1,114 @@
+//! What a collector is started with: where it keeps its data, where it listens, its bounds and its clock.
+//!
+//! Everything that a test wants smaller, faster or repeatable is here as a value; nothing below reads
+//! the environment or the clock by itself.
+
+use deckport_protocol::Limits;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The port that consoles find a collector at unless told otherwise.
+pub const DEFAULT_PORT: u16 = 7443;
+
+/// Tells the wall time. Tests set it; durations are measured with tokio's clock, which tests pause.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Microseconds since the Unix epoch.
+    fn now_us(&self) -> i64;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_us(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        // A clock before 1970 is a machine without a battery; 0 is as wrong as any other answer.
+        since.map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Bounds of this process, beside the [`Limits`] that each console is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// TCP connections at once; further ones are closed at once and counted.
+    pub connections: usize,
+    /// A request's headers must be there within this time.
+    pub header_time: Duration,
+    /// A console's `hello` must be there within this time after the upgrade.
+    pub hello_time: Duration,
+    /// Nothing at all from a console for this long: it is offline and its socket is closed.
+    pub agent_deadline: Duration,
+    /// One message must be taken by the peer within this time, or the peer is cut off.
+    pub send_time: Duration,
+    /// How often viewers are pinged; a viewer that answers none of two is cut off.
+    pub viewer_ping: Duration,
+    /// Subscriptions on one live socket.
+    pub subscriptions: usize,
+    /// Commit groups follow one another no faster than this; an idle writer commits at once.
+    pub group_interval: Duration,
+    /// What may wait for the writer. Full: ingest stops reading its sockets.
+    pub queue_writes: usize,
+    pub queue_bytes: usize,
+    /// Recent frames of a running deployment kept in memory for those who follow.
+    pub ring_bytes: usize,
+    /// The write-ahead log is folded into the database from this size on.
+    pub wal_bytes: u64,
+    /// How often deployments of consoles that say nothing are looked at.
+    pub presence_tick: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_time: Duration::from_secs(5),
+            hello_time: Duration::from_secs(5),
+            agent_deadline: Duration::from_secs(10),
+            send_time: Duration::from_secs(10),
+            viewer_ping: Duration::from_secs(15),
+            subscriptions: 64,
+            group_interval: Duration::from_millis(2),
+            queue_writes: 4096,
+            queue_bytes: 32 * 1024 * 1024,
+            ring_bytes: 1024 * 1024,
+            wal_bytes: 32 * 1024 * 1024,
+            presence_tick: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What a collector is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Made with mode 0700 when missing. One collector at a time opens it.
+    pub data_dir: PathBuf,
+    /// Where consoles and browsers reach it; loopback only while there is no TLS. `None`: no port.
+    pub listen: Option<SocketAddr>,
+    /// The venue's name, for people.
+    pub venue: String,
+    /// A connected console whose running deployment printed nothing for this long is silent.
+    pub silence_after: Duration,
+    /// What each console is told in `welcome`.
+    pub limits: Limits,
+    pub bounds: Bounds,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Config {
+    /// The defaults: the collector's own port on loopback.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
+            venue: "My venue".to_owned(),
+            silence_after: Duration::from_secs(60),
+            limits: Limits::default(),
+            bounds: Bounds::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! One installation: its state machine, phases, outcome; and all of them that are of interest now.
+//!
+//! [`Deployments`] keeps in memory every deployment that has not ended and those that ended within a
+//! day. Others are read when asked for. The table is the truth: after a crash each one is restored from
+//! what was last written of it and the frames behind that.
+
+pub mod entry;
+mod estimate;
+mod machine;
+mod summary;
+mod track;
+pub mod view;
+
+pub use entry::{Durable, Entry, Link, SubmitError, refusal_of};
+pub use machine::{Action, AfterEnd, Descriptor, Machine, Standing};
+pub use track::{FoldError, Folded, Known, Track};
+
+use crate::config::{Clock, Config};
+use crate::log::{Log, LogError, StreamHead, StreamKey};
+use crate::store::Store;
+use deckport_protocol::message::Hello;
+use deckport_protocol::{ConsoleId, DeploymentId, Tenant};
+use estimate::Estimates;
+use sqlx::Row as _;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+use view::{DeploymentDetail, DeploymentSummary, EventEntry};
+
+/// Ended deployments stay on the live board for a day.
+const BOARD_US: i64 = 24 * 3600 * 1_000_000;
+/// Entries in a board's snapshot.
+pub const BOARD: usize = 500;
+/// Events in a detail.
+pub const EVENTS: u32 = 500;
+/// Removals that subscribers can still be told of one by one.
+const REMOVED: usize = 4096;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Deployments {
+    store: Arc<Store>,
+    log: Log,
+    clock: Arc<dyn Clock>,
+    ring_limit: usize,
+    silence_after_us: i64,
+    entries: Mutex<BTreeMap<DeploymentId, Arc<Entry>>>,
+    fleet: watch::Sender<u64>,
+    removed: Mutex<VecDeque<(u64, DeploymentId)>>,
+    /// One restore at a time for each deployment; seldom, so one lock for all will do.
+    restoring: tokio::sync::Mutex<()>,
+}
+
+impl Deployments {
+    /// Restores what was running and what ended lately.
+    pub async fn open(config: &Config, store: Arc<Store>, log: Log) -> Result<Self, LogError> {
+        let now_us = config.clock.now_us();
+        let all = Self {
+            store,
+            log,
+            clock: Arc::clone(&config.clock),
+            ring_limit: config.bounds.ring_bytes,
+            silence_after_us: i64::try_from(config.silence_after.as_micros()).unwrap_or(i64::MAX),
+            entries: Mutex::default(),
+            fleet: watch::Sender::new(0),
+            removed: Mutex::default(),
+            restoring: tokio::sync::Mutex::default(),
+        };
+        let ids: Vec<String> = sqlx::query_scalar(
+            "select id from deployment where finished_at is null or updated_at > $1",
+        )
+        .bind(now_us - BOARD_US)
+        .fetch_all(all.store.readers())
+        .await?;
+        for id in ids.iter().filter_map(|id| id.parse().ok()) {
+            all.get(Tenant::SOLE, id).await?;
+        }
+        Ok(all)
+    }
+
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.clock.now_us()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, tenant: Tenant, id: DeploymentId) -> Option<Arc<Entry>> {
+        let entry = self.entries().get(&id).cloned()?;
+        (entry.tenant.organisation_id == tenant.organisation_id).then_some(entry)
+    }
+
+    fn entry(&self, tenant: Tenant, head: &StreamHead) -> Arc<Entry> {
+        let mut entries = self.entries();
+        let make = || {
+            let (fleet, ring) = (self.fleet.clone(), self.ring_limit);
+            Arc::new(Entry::new(tenant, head.clone(), fleet, ring, self.silence_after_us))
+        };
+        Arc::clone(entries.entry(head.deployment_id).or_insert_with(make))
+    }
+
+    /// The deployment, from memory or from the disk.
+    pub async fn get(
+        &self,
+        tenant: Tenant,
+        id: DeploymentId,
+    ) -> Result<Option<Arc<Entry>>, LogError> {
+        if let Some(entry) = self.known(tenant, id)
+            && !(entry.known().is_none() && entry.needs_restoring())
+        {
+            return Ok(Some(entry));
+        }
+        let Some(head) = self.log.head(tenant, id).await? else { return Ok(None) };
+        let entry = self.entry(tenant, &head);
+        self.restore(&entry, None).await?;
+        Ok(Some(entry))
+    }
+
+    /// The deployment that an agent's `hello` names, ready to take its next record. The stream must be
+    /// recorded already.
+    pub async fn open_stream(
+        &self,
+        tenant: Tenant,
+        head: StreamHead,
+        hello: &Hello,
+    ) -> Result<Arc<Entry>, LogError> {
+        let entry = self.entry(tenant, &head);
+        let descriptor = Descriptor {
+            console_id: hello.console_id,
+            console_name: hello.console_name.clone(),
+            template: hello.template.clone().unwrap_or_default(),
+            command: String::new(),
+            agent_version: hello.agent_version.clone(),
+            boot_id: None,
+            context: serde_json::Value::Null,
+        };
+        self.restore(&entry, Some(descriptor)).await?;
+        let template = hello.template.clone().unwrap_or_default();
+        let estimates = Estimates::load(&self.store, tenant, &template).await?;
+        entry.lock().estimates = estimates.map(Arc::new);
+        Ok(entry)
+    }
+
+    /// Brings an entry up to what the disk holds, unless it is.
+    async fn restore(
+        &self,
+        entry: &Arc<Entry>,
+        descriptor: Option<Descriptor>,
+    ) -> Result<(), LogError> {
+        let _one = self.restoring.lock().await;
+        if !entry.needs_restoring() {
+            return Ok(());
+        }
+        // What is still queued of a broken claim is refused by its guard; wait until all is answered.
+        self.settle().await?;
+        let stream = entry.head.stream;
+        let row = sqlx::query("select resume, updated_at from deployment where stream = $1")
+            .bind(stream.0)
+            .fetch_optional(self.store.readers())
+            .await?;
+        let (resume, mut updated_at): (Vec<u8>, i64) = match row {
+            Some(row) => (row.try_get(0)?, row.try_get(1)?),
+            None => (Vec::new(), 0),
+        };
+        let fresh = || {
+            Track::new(Arc::new(descriptor.clone().unwrap_or_else(|| Descriptor {
+                console_id: ConsoleId::from_uuid(*entry.id.as_uuid()),
+                console_name: String::new(),
+                template: String::new(),
+                command: String::new(),
+                agent_version: String::new(),
+                boot_id: None,
+                context: serde_json::Value::Null,
+            })))
+        };
+        // What another version wrote may not be readable: then the whole stream is folded again.
+        let mut track = Track::restore(&resume).unwrap_or_else(|_| fresh());
+        loop {
+            let frames = self.log.frames(stream, track.known.seq + 1, 1024 * 1024).await?;
+            if frames.is_empty() {
+                break;
+            }
+            for stored in frames {
+                let frame = self.log.decode(stream, &stored)?;
+                track.fold(&frame, stored.received_at).map_err(|error| LogError::Damaged {
+                    stream,
+                    seq: stored.first_seq,
+                    why: error.to_string(),
+                })?;
+                updated_at = updated_at.max(stored.received_at);
+            }
+        }
+        let nothing = track.known.seq == 0;
+        let template = track.known.machine.descriptor.template.clone();
+        let ended = track.known.machine.ended();
+        entry.restored(track, updated_at);
+        if nothing {
+            entry.lock().seen = None;
+        }
+        if !ended {
+            let estimates = Estimates::load(&self.store, entry.tenant, &template).await?;
+            entry.lock().estimates = estimates.map(Arc::new);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was queued before is answered.
+    async fn settle(&self) -> Result<(), LogError> {
+        match self.store.writer().write(crate::store::Write::default()).await {
+            Ok(()) | Err(crate::store::WriteError::Full) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The fleet's version: rises with every change that viewers see.
+    pub fn fleet(&self) -> watch::Receiver<u64> {
+        self.fleet.subscribe()
+    }
+
+    /// Everything on the live board, newest first.
+    pub fn board(&self, tenant: Tenant) -> Vec<DeploymentSummary> {
+        let mut all = self.changed(tenant, None).0;
+        all.sort_unstable_by_key(|summary| std::cmp::Reverse((summary.started_at, summary.id)));
+        all.truncate(BOARD);
+        all
+    }
+
+    /// What changed since the fleet's version `since`, and what is no longer on the board.
+    pub fn changed(
+        &self,
+        tenant: Tenant,
+        since: Option<u64>,
+    ) -> (Vec<DeploymentSummary>, Vec<DeploymentId>) {
+        let now_us = self.now_us();
+        let entries: Vec<Arc<Entry>> = self
+            .entries()
+            .values()
+            .filter(|entry| since.is_none_or(|v| entry.changed.load(Ordering::Acquire) > v))
+            .filter(|entry| entry.tenant.organisation_id == tenant.organisation_id)
+            .cloned()
+            .collect();
+        let old = now_us - BOARD_US;
+        let summaries = entries.iter().filter_map(|entry| entry.summary(now_us));
+        let changed = summaries.filter(|s| !s.state.ended() || s.updated_at > old).collect();
+        let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = removed.iter().filter(|(at, _)| since.is_some_and(|since| *at > since));
+        (changed, gone.map(|(_, id)| *id).collect())
+    }
+
+    /// Notices what changes by time alone: presence, estimates, the end of a day on the board.
+    pub fn tick(&self) {
+        let now_us = self.now_us();
+        let entries: Vec<Arc<Entry>> = self.entries().values().cloned().collect();
+        for entry in entries {
+            if entry.tick(now_us) {
+                entry.touch();
+            }
+            let idle = {
+                let inner = entry.lock();
+                inner.link.is_none() && inner.updated_at < now_us - BOARD_US
+            };
+            // Two owners: the map and us. Anyone else still looks at it.
+            if idle && entry.ended() && Arc::strong_count(&entry) == 2 {
+                self.entries().remove(&entry.id);
+                let mut version = 0;
+                self.fleet.send_modify(|now| {
+                    *now += 1;
+                    version = *now;
+                });
+                let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+                removed.push_back((version, entry.id));
+                if removed.len() > REMOVED {
+                    removed.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Deployments, newest first, behind the cursor; and the cursor behind the last one.
+    pub async fn list(
+        &self,
+        tenant: Tenant,
+        state: Option<&str>,
+        before: Option<(i64, String)>,
+        limit: u32,
+    ) -> Result<(Vec<DeploymentSummary>, Option<String>), LogError> {
+        let (before_at, before_id) = before.unwrap_or((i64::MAX, String::new()));
+        let rows = sqlx::query(
+            "select id, started_at, document from deployment where organisation_id = $1 \
+             and ($2 is null or state = $2) and (started_at, id) < ($3, $4) \
+             order by started_at desc, id desc limit $5",
+        )
+        .bind(tenant.organisation_id.to_string())
+        .bind(state)
+        .bind(before_at)
+        .bind(before_id)
+        .bind(i64::from(limit))
+        .fetch_all(self.store.readers())
+        .await?;
+        let now_us = self.now_us();
+        let mut found = Vec::with_capacity(rows.len());
+        let mut next = None;
+        for row in &rows {
+            let (id, at): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let in_memory = id.parse().ok().and_then(|id| self.known(tenant, id));
+            let summary = in_memory.and_then(|entry| entry.summary(now_us));
+            let document: String = row.try_get(2)?;
+            if let Some(summary) = summary.or_else(|| serde_json::from_str(&document).ok()) {
+                found.push(summary);
+            }
+            next = Some(format!("{at}:{id}"));
+        }
+        Ok((found, next.filter(|_| rows.len() == limit as usize)))
+    }
+
+    /// Everything about one deployment.
+    pub async fn detail(&self, entry: &Entry) -> Result<Option<DeploymentDetail>, LogError> {
+        let Some(summary) = entry.summary(self.now_us()) else { return Ok(None) };
+        let events = self.events(entry.head.stream, 0).await?;
+        let (incarnation, clock_offset_us, latency_us) = {
+            let inner = entry.lock();
+            (inner.incarnation, inner.clock_offset_us, inner.latency_us)
+        };
+        let descriptor = entry.known().map(|known| Arc::clone(&known.machine.descriptor));
+        let context = descriptor.as_ref().map(|d| d.context.clone()).filter(|c| !c.is_null());
+        Ok(Some(DeploymentDetail {
+            summary,
+            context,
+            agent_version: descriptor.as_ref().map_or(String::new(), |d| d.agent_version.clone()),
+            stream_id: entry.head.stream_id,
+            incarnation,
+            boot_id: descriptor.and_then(|d| d.boot_id.clone()),
+            clock_offset_us,
+            latency_us,
+            events,
+        }))
+    }
+
+    /// The last events behind `after`.
+    pub async fn events(&self, stream: StreamKey, after: u64) -> Result<Vec<EventEntry>, LogError> {
+        let events = self.log.events(stream, after, EVENTS).await?;
+        let entries = events.into_iter().map(|(seq, at, row, body)| {
+            let mut body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+            let kind = body["kind"].as_str().unwrap_or_default().to_owned();
+            if let Some(fields) = body.as_object_mut() {
+                // The context stands in the detail by itself.
+                fields.remove("context");
+            }
+            EventEntry { seq, at, row, kind, body }
+        });
+        Ok(entries.collect())
+    }
+}

@@ -1,0 +1,332 @@
+//! Folding a stream, frame by frame: the chain, the rows, the phases and the state machine, together.
+//!
+//! What must hold: a [`Track`] that is restored from [`Track::resume`] and fed the frames behind it is
+//! the same as one that was fed the whole stream. So what is known of a deployment may be written
+//! seldom, and after a crash the stored frames bring it up to date.
+
+use super::machine::{Action, Descriptor, Machine};
+use super::view::{LastLine, Phase, PhaseState};
+use deckport_protocol::rows::{FailingLines, PhaseFact, RowDeriver, RowFact, RowRenderer, RowSink};
+use deckport_protocol::{BodyRef, Chain, Event, Frame, Level, Outcome};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is known after some record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Known {
+    pub seq: u64,
+    pub chain: Chain,
+    pub machine: Machine,
+    pub phases: Vec<Phase>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    pub warnings: u64,
+    pub failing: FailingLines,
+    /// The last row that shows something, as bytes; rendered when somebody looks.
+    pub last_row: Option<(u64, Level, Arc<[u8]>)>,
+    /// When output came last, by our clock.
+    pub output_at: i64,
+    pub step: Option<String>,
+    pub current_phase: Option<u32>,
+    /// Frames so far, and since a state was stored beside one.
+    pub frames: u64,
+    pub stateless: u32,
+}
+
+/// An event that a frame held.
+#[derive(Clone, Debug)]
+pub struct EventFact {
+    pub seq: u64,
+    pub at: i64,
+    pub row: u64,
+    pub body: String,
+}
+
+/// What folding a frame found.
+#[derive(Debug, Default)]
+pub struct Folded {
+    pub first_row: u64,
+    pub rows: u64,
+    pub first_byte: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    pub warnings: u64,
+    pub records: u64,
+    pub events: Vec<EventFact>,
+    pub described: bool,
+    pub closed: Option<Outcome>,
+    pub phases_changed: bool,
+    /// The deriver in front of the frame, when it is time to store one.
+    pub state_before: Option<Vec<u8>>,
+    pub errors_before: u64,
+    pub warnings_before: u64,
+    /// A segment of the log's index begins here.
+    pub segment: bool,
+}
+
+/// Why a frame cannot follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error("the stream has had its terminal record; nothing follows it")]
+    Ended,
+    #[error("what was stored to go on from is not readable")]
+    Resume,
+}
+
+/// A stored state costs bytes and saves reading: small ones always, large ones every so many frames.
+const SMALL_STATE: usize = 400;
+const STATE_EVERY: u32 = 16;
+const SEGMENT_EVERY: u64 = 64;
+/// Of the last row so many bytes are kept.
+const LAST_ROW_BYTES: usize = 512;
+/// Phases beyond this are counted to the last one: a loop is no timeline.
+const PHASES: usize = 200;
+
+#[derive(Serialize, Deserialize)]
+struct Resume {
+    known: Known,
+    deriver: Box<serde_json::value::RawValue>,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Track {
+    pub known: Known,
+    deriver: RowDeriver,
+    line: Vec<u8>,
+}
+
+impl Track {
+    pub fn new(descriptor: Arc<Descriptor>) -> Self {
+        let known = Known {
+            seq: 0,
+            chain: Chain::START,
+            machine: Machine::new(descriptor),
+            phases: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            errors: 0,
+            warnings: 0,
+            failing: FailingLines::default(),
+            last_row: None,
+            output_at: 0,
+            step: None,
+            current_phase: None,
+            frames: 0,
+            stateless: 0,
+        };
+        Self { known, deriver: RowDeriver::new(), line: Vec::new() }
+    }
+
+    /// What a later track goes on from.
+    pub fn resume(&self) -> Vec<u8> {
+        let deriver = String::from_utf8(self.deriver.snapshot())
+            .ok()
+            .and_then(|json| serde_json::value::RawValue::from_string(json).ok());
+        deriver
+            .and_then(|deriver| {
+                serde_json::to_vec(&Resume { known: self.known.clone(), deriver }).ok()
+            })
+            .unwrap_or_default()
+    }
+
+    pub fn restore(resume: &[u8]) -> Result<Self, FoldError> {
+        let Resume { known, deriver } =
+            serde_json::from_slice(resume).map_err(|_| FoldError::Resume)?;
+        let deriver =
+            RowDeriver::restore(deriver.get().as_bytes()).map_err(|_| FoldError::Resume)?;
+        Ok(Self { known, deriver, line: Vec::new() })
+    }
+
+    /// Takes in the next frame, which begins at `known.seq + 1`. After an error the track is of no use.
+    pub fn fold(&mut self, frame: &Frame, received_at: i64) -> Result<Folded, FoldError> {
+        let known = &mut self.known;
+        let mut folded = Folded {
+            first_row: self.deriver.rows(),
+            first_byte: known.bytes,
+            errors_before: known.errors,
+            warnings_before: known.warnings,
+            segment: known.frames.is_multiple_of(SEGMENT_EVERY),
+            ..Folded::default()
+        };
+        let state = self.deriver.snapshot();
+        if state.len() <= SMALL_STATE || known.stateless + 1 >= STATE_EVERY || known.frames == 0 {
+            folded.state_before = Some(state);
+            known.stateless = 0;
+        } else {
+            known.stateless += 1;
+        }
+        known.frames += 1;
+        for record in frame.records() {
+            if known.machine.ended() {
+                return Err(FoldError::Ended);
+            }
+            folded.records += 1;
+            known.chain = known.chain.extend(&record);
+            known.seq = record.last_seq();
+            let mut sink = Sink { known, folded: &mut folded, line: &mut self.line };
+            self.deriver.feed(&record, &mut sink);
+            match record.body {
+                BodyRef::Output { bytes, .. } => {
+                    known.bytes += bytes.len() as u64;
+                    known.output_at = received_at;
+                }
+                BodyRef::Event(text) => {
+                    let row = self.deriver.rows().saturating_sub(1);
+                    fold_event(known, &mut folded, &record, text, row)?;
+                }
+            }
+        }
+        known.rows = self.deriver.rows();
+        if known.step.as_deref() != self.deriver.step() {
+            known.step = self.deriver.step().map(str::to_owned);
+        }
+        known.current_phase = self.deriver.phase();
+        folded.rows = known.rows - folded.first_row;
+        folded.bytes = known.bytes - folded.first_byte;
+        folded.errors = known.errors - folded.errors_before;
+        folded.warnings = known.warnings - folded.warnings_before;
+        Ok(folded)
+    }
+}
+
+fn fold_event(
+    known: &mut Known,
+    folded: &mut Folded,
+    record: &deckport_protocol::RecordRef<'_>,
+    text: &str,
+    row: u64,
+) -> Result<(), FoldError> {
+    let event = deckport_protocol::event::parse(text)
+        .unwrap_or_else(|_| Event::Unknown { kind: String::new() });
+    let (machine, actions) =
+        known.machine.clone().apply(&event, record.at_us).map_err(|_| FoldError::Ended)?;
+    known.machine = machine;
+    for action in actions {
+        match action {
+            Action::Describe => folded.described = true,
+            Action::Close(outcome) => {
+                close_last(known, record.at_us, Some(outcome));
+                folded.closed = Some(outcome);
+            }
+        }
+    }
+    folded.events.push(EventFact { seq: record.seq, at: record.at_us, row, body: text.to_owned() });
+    Ok(())
+}
+
+/// Closes the phase that runs.
+fn close_last(known: &mut Known, at_us: i64, outcome: Option<Outcome>) {
+    let Some(phase) = known.phases.iter_mut().rfind(|p| p.state == PhaseState::Running) else {
+        return;
+    };
+    phase.finished_at = Some(at_us);
+    phase.progress = None;
+    phase.state = match outcome {
+        Some(Outcome::Failed) => PhaseState::Failed,
+        Some(Outcome::Cancelled | Outcome::Interrupted) => PhaseState::Interrupted,
+        // Installers warn all the time; what went on after an error deserves a second look.
+        Some(Outcome::Succeeded) | None if phase.errors > 0 => PhaseState::Warned,
+        Some(Outcome::Succeeded) | None => PhaseState::Succeeded,
+    };
+}
+
+struct Sink<'a> {
+    known: &'a mut Known,
+    folded: &'a mut Folded,
+    line: &'a mut Vec<u8>,
+}
+
+impl RowSink for Sink<'_> {
+    fn begin(&mut self, _row: u64) {
+        self.line.clear();
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.line.len() < LAST_ROW_BYTES {
+            let room = LAST_ROW_BYTES - self.line.len();
+            self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        } else if bytes.first() == Some(&b'\r') {
+            self.line.clear();
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn row(&mut self, fact: &RowFact, _step: Option<&str>) {
+        let known = &mut *self.known;
+        known.failing.row(fact);
+        let (errors, warnings) = match fact.level {
+            Level::Error => (1, 0),
+            Level::Warning => (0, 1),
+            Level::Debug | Level::Info | Level::Notice => (0, 0),
+        };
+        known.errors += errors;
+        known.warnings += warnings;
+        let phase = fact.phase.and_then(|index| known.phases.get_mut(index as usize));
+        if let Some(phase) = phase {
+            phase.rows += 1;
+            phase.errors += errors;
+            phase.warnings += warnings;
+            phase.last_row = Some(fact.row);
+        }
+        if !fact.blank {
+            known.last_row = Some((fact.row, fact.level, self.line.as_slice().into()));
+        }
+        self.line.clear();
+    }
+
+    fn phase(&mut self, phase: &PhaseFact) {
+        self.folded.phases_changed = true;
+        close_last(self.known, phase.at_us, None);
+        if self.known.phases.len() < PHASES {
+            self.known.phases.push(Phase {
+                index: phase.index,
+                name: phase.name.clone(),
+                state: PhaseState::Running,
+                first_row: phase.row,
+                last_row: None,
+                first_seq: phase.seq,
+                started_at: phase.at_us,
+                finished_at: None,
+                rows: 0,
+                warnings: 0,
+                errors: 0,
+                usual_us: None,
+                progress: None,
+                step: None,
+            });
+        }
+    }
+
+    fn phase_ended(&mut self, _index: u32, at_us: i64) {
+        self.folded.phases_changed = true;
+        close_last(self.known, at_us, None);
+    }
+}
+
+/// The last row that shows something, as text.
+pub(super) fn last_line(known: &Known) -> Option<LastLine> {
+    let (row, level, bytes) = known.last_row.as_ref()?;
+    let mut renderer = RowRenderer::new(*row..*row + 1);
+    renderer.begin(*row);
+    renderer.bytes(bytes);
+    let fact = RowFact {
+        row: *row,
+        seq: 0,
+        boot_us: 0,
+        at_us: 0,
+        kind: deckport_protocol::rows::RowKind::Line,
+        level: *level,
+        phase: None,
+        blank: false,
+        bytes: bytes.len() as u64,
+        open: false,
+    };
+    renderer.row(&fact, None);
+    let text = renderer.take_rows().pop()?.text;
+    Some(LastLine { text, level: *level, row: *row })
+}

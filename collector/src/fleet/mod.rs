@@ -1,0 +1,38 @@
+//! Consoles: who they are, and when they were last heard.
+//!
+//! Until enrolment exists a console is whoever its deployments say it is.
+
+use crate::store::{Row, Table};
+use deckport_protocol::{ConsoleId, Tenant};
+
+static CONSOLE: Table = Table {
+    insert: "insert into console (id, organisation_id, venue_id, name, hardware, first_seen_at, \
+             last_seen_at)",
+    columns: 7,
+    conflict: "on conflict (id) do update set name = excluded.name, \
+               hardware = coalesce(excluded.hardware, hardware), \
+               last_seen_at = excluded.last_seen_at",
+    last_wins: true,
+};
+
+/// What is written when a console describes itself.
+pub fn seen(
+    tenant: Tenant,
+    console: ConsoleId,
+    name: &str,
+    hardware: Option<&str>,
+    now_us: i64,
+) -> Row {
+    Row {
+        table: &CONSOLE,
+        values: vec![
+            console.to_string().into(),
+            tenant.organisation_id.to_string().into(),
+            tenant.venue_id.to_string().into(),
+            name.into(),
+            hardware.into(),
+            now_us.into(),
+            now_us.into(),
+        ],
+    }
+}

@@ -1,0 +1,45 @@
+//! The console's socket: sequence, dedupe, persist, acknowledge, publish.
+//!
+//! One task a console. What must hold:
+//! * A record is queued for writing exactly once: a batch continues behind the last queued record, what
+//!   came before is compared and acknowledged again, a hole is refused with where to resume.
+//! * `ack` leaves only for what the writer has called durable; one ack for everything that a commit
+//!   group made durable.
+//! * Everything that a console can make us hold is bounded: the message, its body after decompression,
+//!   what waits for the writer, what waits for the console to read.
+//!
+//! Failure modes: a console that breaks a rule is told which one, counted and, unless the link can go on,
+//! disconnected. Nobody else notices.
+
+mod duplicate;
+mod greet;
+mod session;
+mod wire;
+
+use crate::config::Config;
+use crate::deployment::Deployments;
+use crate::metrics::Metrics;
+use axum::extract::ws::WebSocket;
+use deckport_protocol::{Actor, DeploymentId, ServerEpoch};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What all consoles' sockets share.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    pub config: Arc<Config>,
+    pub deployments: Arc<Deployments>,
+    pub metrics: Arc<Metrics>,
+    pub server_epoch: ServerEpoch,
+    pub stop: CancellationToken,
+}
+
+impl Ingest {
+    /// Serves one console's socket until it closes.
+    pub async fn serve(self, socket: WebSocket, actor: Actor, deployment_id: DeploymentId) {
+        self.metrics.agents.add(1);
+        let metrics = Arc::clone(&self.metrics);
+        session::serve(self, socket, actor, deployment_id).await;
+        metrics.agents.add(-1);
+    }
+}

@@ -1,0 +1,392 @@
+//! One console's socket, from `hello` to its end.
+
+use super::greet::{End, greet, out_of_turn};
+use super::wire::{Gone, Wire};
+use super::{Ingest, duplicate};
+use crate::deployment::{Entry, FoldError, Link, SubmitError, refusal_of};
+use crate::store::WriteError;
+use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
+use deckport_protocol::json::JsonBatch;
+use deckport_protocol::message::{
+    Ack, AgentMessage, CollectorMessage, Order, OrderKind, Ping, Pong, Transient,
+};
+use deckport_protocol::{
+    ABILITY_COLUMNS, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits, OrderId, Refusal,
+};
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How often a console is pinged.
+const PING: Duration = Duration::from_secs(5);
+/// INT, then TERM, then KILL, so far apart.
+const GRACE_MS: u64 = 10_000;
+/// Sequence numbers stay below this, so that every column holds them.
+const LAST_SEQ: u64 = 1 << 62;
+
+pub(super) async fn serve(
+    ingest: Ingest,
+    socket: WebSocket,
+    actor: Actor,
+    deployment_id: DeploymentId,
+) {
+    let bounds = &ingest.config.bounds;
+    let limits = ingest.config.limits;
+    let metrics = Arc::clone(&ingest.metrics);
+    let mut wire = Wire::new(socket, bounds.send_time, limits.message_bytes, metrics);
+    let greeted = greet(&ingest, &mut wire, &actor, deployment_id).await;
+    let end = match greeted {
+        Ok((entry, link, orders, abilities)) => {
+            let number = link.session;
+            let mut session = Session {
+                durable: entry.follow(),
+                acked: 0,
+                in_flight: VecDeque::new(),
+                last_gap: None,
+                columns: abilities.iter().any(|ability| ability == ABILITY_COLUMNS),
+                transients: (Instant::now(), 0),
+                budget: (Instant::now(), limits.bytes_per_second as f64),
+                best_rtt_us: i64::MAX,
+                ingest: &ingest,
+                wire: &mut wire,
+                entry: &entry,
+                link,
+                orders,
+                limits,
+            };
+            session.acked = session.durable.borrow_and_update().seq;
+            let end = session.run().await;
+            entry.release(number, ingest.deployments.now_us());
+            end
+        }
+        Err(end) => end,
+    };
+    match end {
+        End::Gone => wire.bye().await,
+        End::Refused(refusal) => {
+            tracing::info!(
+                deployment.id = %deployment_id, code = %refusal.code,
+                "a console was refused: {}", refusal.message
+            );
+            wire.end(refusal).await;
+        }
+    }
+}
+
+struct Session<'a> {
+    ingest: &'a Ingest,
+    wire: &'a mut Wire,
+    entry: &'a Arc<Entry>,
+    link: Link,
+    orders: mpsc::Receiver<OrderId>,
+    durable: tokio::sync::watch::Receiver<crate::deployment::Durable>,
+    acked: u64,
+    /// When what was queued, for measuring.
+    in_flight: VecDeque<(u64, Instant)>,
+    /// The last record before the hole that was complained of last.
+    last_gap: Option<u64>,
+    columns: bool,
+    transients: (Instant, u32),
+    /// Bytes that may still be read now.
+    budget: (Instant, f64),
+    best_rtt_us: i64,
+    limits: Limits,
+}
+
+impl Session<'_> {
+    /// Goal: take what comes and acknowledge what is durable. Exits: the console is gone, silent or
+    /// breaks a rule; another agent took over or writing failed; the collector stops.
+    async fn run(&mut self) -> End {
+        let deadline = self.ingest.config.bounds.agent_deadline;
+        let mut heard = Instant::now();
+        let mut ping = tokio::time::interval(PING);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let cut = self.link.cut.clone();
+        let stop = self.ingest.stop.clone();
+        loop {
+            // Dropping a branch is safe: receiving is cancel safe, the rest only wakes.
+            let result = tokio::select! {
+                biased;
+                () = cut.cancelled() => {
+                    let why = self.link.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if why.as_ref().is_some_and(|why| why.code == ErrorCode::SUPERSEDED) {
+                        self.ingest.metrics.superseded.add(1);
+                    }
+                    Err(why.unwrap_or_else(|| refusal_of(&WriteError::Broken)).into())
+                }
+                () = stop.cancelled() => Err(refusal_of(&WriteError::Stopping).into()),
+                changed = self.durable.changed() => match changed {
+                    Ok(()) => self.acknowledge(false).await.map_err(End::from),
+                    Err(_) => Err(End::Gone),
+                },
+                Some(order_id) = self.orders.recv() => {
+                    let order = OrderKind::Cancel { grace_ms: GRACE_MS };
+                    let order = CollectorMessage::Order(Order { order_id, order });
+                    self.wire.send(&order).await.map_err(End::from)
+                }
+                message = self.wire.next() => match message {
+                    Ok(Message::Close(_)) | Err(None) => Err(End::Gone),
+                    Err(Some(refusal)) => Err(refusal.into()),
+                    Ok(message) => {
+                        heard = Instant::now();
+                        self.message(message).await
+                    }
+                },
+                _ = ping.tick() => {
+                    let sent_us = self.ingest.deployments.now_us();
+                    let ping = CollectorMessage::Ping(Ping { sent_us });
+                    self.wire.send(&ping).await.map_err(End::from)
+                }
+                () = tokio::time::sleep_until(heard + deadline) => {
+                    Err(Refusal::new(ErrorCode::TOO_SLOW, "nothing was heard for too long").into())
+                }
+            };
+            if let Err(end) = result {
+                return end;
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, again: bool) -> Result<(), Gone> {
+        let now = self.durable.borrow_and_update().clone();
+        if now.seq > self.acked || again {
+            self.acked = now.seq;
+            while self.in_flight.front().is_some_and(|(seq, _)| *seq <= now.seq) {
+                if let Some((_, queued)) = self.in_flight.pop_front() {
+                    self.ingest.metrics.ack_seconds.observe_time(queued.elapsed());
+                }
+            }
+            let ack = Ack { acked_seq: now.seq, chain: now.chain };
+            self.wire.send(&CollectorMessage::Ack(ack)).await?;
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Binary(bytes) => {
+                self.pace(bytes.len()).await;
+                if !self.columns {
+                    let text = "columns were not agreed on; say so in `hello`";
+                    return Err(Refusal::new(ErrorCode::UNSUPPORTED_ENCODING, text).into());
+                }
+                self.records(bytes).await
+            }
+            Message::Text(text) => {
+                self.pace(text.len()).await;
+                let parsed = AgentMessage::parse(&text).map_err(Refusal::from);
+                drop(text);
+                match parsed {
+                    Ok(message) => self.control(message).await,
+                    Err(refusal) if refusal.code == ErrorCode::UNKNOWN_MESSAGE => {
+                        Ok(self.wire.refuse(refusal, None).await?)
+                    }
+                    Err(refusal) => Err(refusal.into()),
+                }
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
+        }
+    }
+
+    /// Reads no faster than the stated rate, with a second's worth at once.
+    async fn pace(&mut self, bytes: usize) {
+        let rate = self.limits.bytes_per_second as f64;
+        let now = Instant::now();
+        let (then, left) = self.budget;
+        let left = (left + (now - then).as_secs_f64() * rate).min(rate) - bytes as f64;
+        self.budget = (now, left);
+        if left < 0.0 {
+            self.ingest.metrics.refuse(&ErrorCode::RATE_EXCEEDED);
+            tokio::time::sleep(Duration::from_secs_f64((-left / rate).min(5.0))).await;
+        }
+    }
+
+    async fn control(&mut self, message: AgentMessage) -> Result<(), End> {
+        let now_us = self.ingest.deployments.now_us();
+        self.entry.lock().heard_at = now_us;
+        match message {
+            AgentMessage::Hello(_) => Err(out_of_turn().into()),
+            AgentMessage::Records(batch) => {
+                let bytes = columns_of(batch, &self.limits)?;
+                self.records(bytes).await
+            }
+            AgentMessage::Transient(transient) => {
+                self.transient(transient);
+                Ok(())
+            }
+            AgentMessage::Ping(Ping { sent_us }) => {
+                let answered_us = self.ingest.deployments.now_us();
+                let pong = Pong { sent_us, received_us: now_us, answered_us };
+                Ok(self.wire.send(&CollectorMessage::Pong(pong)).await?)
+            }
+            AgentMessage::Pong(pong) => {
+                self.pong(pong, now_us);
+                Ok(())
+            }
+        }
+    }
+
+    fn transient(&mut self, transient: Transient) {
+        let (since, count) = self.transients;
+        self.transients = if since.elapsed() < Duration::from_secs(1) {
+            (since, count.saturating_add(1))
+        } else {
+            (Instant::now(), 1)
+        };
+        if self.transients.1 > self.limits.transients_per_second {
+            self.ingest.metrics.transients_dropped.add(1);
+            return;
+        }
+        let mut inner = self.entry.lock();
+        inner.highest_seq = inner.highest_seq.max(transient.highest_seq.unwrap_or(0));
+        inner.transient = transient;
+        drop(inner);
+        self.entry.touch();
+    }
+
+    /// The offset of the console's clock, from the exchange with the least delay.
+    fn pong(&mut self, pong: Pong, arrived_us: i64) {
+        let rtt = arrived_us
+            .saturating_sub(pong.sent_us)
+            .saturating_sub(pong.answered_us.saturating_sub(pong.received_us))
+            .max(0);
+        let mut inner = self.entry.lock();
+        inner.latency_us = Some(rtt / 2);
+        if rtt <= self.best_rtt_us {
+            let there = pong.received_us.saturating_sub(pong.sent_us);
+            let back = pong.answered_us.saturating_sub(arrived_us);
+            inner.clock_offset_us = Some(there.saturating_add(back) / 2);
+            self.best_rtt_us = rtt;
+        }
+        // Routes and clocks drift: an old best is not the best for ever.
+        self.best_rtt_us = self.best_rtt_us.saturating_add(self.best_rtt_us / 8 + 10);
+    }
+
+    /// A batch of columns.
+    async fn records(&mut self, bytes: Bytes) -> Result<(), End> {
+        let frame = Frame::decode(&bytes, &self.limits).map_err(Refusal::from)?;
+        if frame.first_seq() == 0 || frame.last_seq() >= LAST_SEQ {
+            let text = "sequence numbers are 1 and up, below 2^62";
+            return Err(Refusal::new(ErrorCode::MALFORMED_FRAME, text).into());
+        }
+        let Some(submitted) = self.entry.submitted() else {
+            // An earlier frame could not be written; the loop tells the agent why.
+            if !self.link.cut.is_cancelled() {
+                self.link.cut_off(refusal_of(&WriteError::Broken));
+            }
+            return Ok(());
+        };
+        if frame.first_seq() > submitted + 1 {
+            if self.last_gap.replace(submitted) == Some(submitted) {
+                return Ok(());
+            }
+            let text = format!(
+                "the batch begins at {}, but {} comes next",
+                frame.first_seq(),
+                submitted + 1,
+            );
+            let refusal = Refusal::new(ErrorCode::SEQUENCE_GAP, text);
+            // What is queued is not stored yet: it may come again, it must not be thrown away.
+            let stored = self.entry.durable().seq;
+            return Ok(self.wire.refuse(refusal, Some(stored)).await?);
+        }
+        self.last_gap = None;
+        if frame.first_seq() > submitted {
+            return self.append(&frame, bytes).await;
+        }
+        self.repeated(&frame, submitted).await?;
+        if frame.last_seq() <= submitted {
+            return Ok(self.acknowledge(true).await?);
+        }
+        let Some(rest) = duplicate::behind(&frame, submitted) else {
+            return Err(self.quarantine(submitted).await);
+        };
+        let frame = Frame::decode(&rest, &self.limits).map_err(Refusal::from)?;
+        self.append(&frame, rest).await
+    }
+
+    async fn append(&mut self, frame: &Frame, bytes: Bytes) -> Result<(), End> {
+        let length = bytes.len();
+        let log = self.ingest.deployments.log();
+        // The queue also holds what the frame's events become: reserve by what it unpacks to.
+        let permit = log
+            .reserve(length + frame.body_bytes() + 256)
+            .await
+            .map_err(|error| refusal_of(&error))?;
+        let now_us = self.ingest.deployments.now_us();
+        let last_seq = frame.last_seq();
+        match self.entry.submit(self.link.session, permit, frame, bytes, now_us) {
+            Ok(folded) => {
+                self.in_flight.push_back((last_seq, Instant::now()));
+                let metrics = &self.ingest.metrics;
+                metrics.frames.add(1);
+                metrics.records.add(folded.records);
+                metrics.bytes.add(length as u64);
+                Ok(())
+            }
+            Err(SubmitError::Fold(error @ FoldError::Ended)) => {
+                Err(Refusal::new(ErrorCode::STREAM_ENDED, error.to_string()).into())
+            }
+            Err(SubmitError::Fold(error @ FoldError::Resume)) => {
+                Err(Refusal::new(ErrorCode::INTERNAL, error.to_string()).into())
+            }
+            // The loop learns the reason from the link.
+            Err(SubmitError::Cut) => {
+                if !self.link.cut.is_cancelled() {
+                    self.link.cut_off(refusal_of(&WriteError::Broken));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Records up to `submitted` came again: the same content is fine, another is not.
+    async fn repeated(&mut self, frame: &Frame, submitted: u64) -> Result<(), End> {
+        let until = frame.last_seq().min(submitted);
+        let cut = self.link.cut.clone();
+        tokio::select! {
+            // What is compared must be durable first. Either way nothing is lost.
+            waited = self.durable.wait_for(|durable| durable.seq >= until) => {
+                waited.map_err(|_| End::Gone)?;
+            }
+            () = cut.cancelled() => return Ok(()),
+        }
+        self.ingest.metrics.duplicates.add(until + 1 - frame.first_seq());
+        let log = self.ingest.deployments.log();
+        match duplicate::differs(log, self.entry, frame, until).await? {
+            None => Ok(()),
+            Some(seq) => Err(self.quarantine(seq).await),
+        }
+    }
+
+    async fn quarantine(&mut self, seq: u64) -> End {
+        let why = format!("record {seq} came again with other content");
+        tracing::error!(deployment.id = %self.entry.id, seq, "a stream was quarantined: {why}");
+        self.ingest.metrics.quarantined.add(1);
+        let now_us = self.ingest.deployments.now_us();
+        let log = self.ingest.deployments.log();
+        if let Err(error) = log.quarantine(self.entry.head.stream, &why, now_us).await {
+            return error.into();
+        }
+        self.entry.lock().quarantined = Some(why.clone());
+        self.entry.touch();
+        let text = format!("nothing more is taken from this stream: {why}");
+        Refusal::new(ErrorCode::QUARANTINED, text).into()
+    }
+}
+
+/// A batch of JSON as the columns that are stored.
+fn columns_of(batch: JsonBatch, limits: &Limits) -> Result<Bytes, Refusal> {
+    let boot_id = batch.boot_id;
+    let records = batch.into_records(limits)?;
+    let mut builder = FrameBuilder::new();
+    for record in &records {
+        builder.push(&record.borrow());
+    }
+    builder
+        .finish(boot_id, true)
+        .ok_or_else(|| Refusal::new(ErrorCode::MALFORMED_MESSAGE, "the batch holds no records"))
+}

@@ -1,0 +1,36 @@
+//! The collector: takes in what consoles send, stores it, and serves viewers.
+//!
+//! A library with a thin binary; the desktop app embeds it. Modules stand in the order in which they may
+//! import one another, see [`MODULES`]: each imports only those above it.
+
+pub mod api;
+pub mod auth;
+mod collector;
+pub mod config;
+pub mod deployment;
+pub mod fleet;
+pub mod ingest;
+pub mod live;
+pub mod log;
+pub mod metrics;
+pub mod server;
+pub mod store;
+
+pub use collector::{Collector, ShutdownError, StartError, StopReason};
+pub use config::{Clock, Config, SystemClock};
+
+/// The modules in their order. A test reads the sources and checks it.
+pub const MODULES: [&str; 12] = [
+    "config",
+    "metrics",
+    "store",
+    "log",
+    "auth",
+    "fleet",
+    "deployment",
+    "live",
+    "ingest",
+    "api",
+    "server",
+    "collector",
+];

@@ -1,0 +1,181 @@
+//! One viewer's socket: subscriptions come and go on it.
+
+use super::Live;
+use super::follow::{Control, Out, Subscription};
+use super::message::{LiveMessage, ViewerMessage};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use deckport_protocol::{Actor, ErrorCode, Refusal};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Messages that wait for a viewer to read.
+const WAITING: usize = 8;
+
+struct Running {
+    stop: CancellationToken,
+    control: Arc<Control>,
+}
+
+pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
+    let (out, mut outgoing) = mpsc::channel::<Out>(WAITING);
+    let mut running: HashMap<u64, Running> = HashMap::new();
+    let mut tasks: JoinSet<u64> = JoinSet::new();
+    let all = CancellationToken::new();
+    let _ends_all = all.clone().drop_guard();
+    let stop = live.stop.clone();
+    let bounds = live.config.bounds;
+    let mut ping = tokio::time::interval(bounds.viewer_ping);
+    ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    let hello = LiveMessage::Hello {
+        server_epoch: live.server_epoch,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut next: Option<Vec<Message>> = Some(vec![text(&hello)]);
+    // Goal: pass on what subscriptions have. Exits: the viewer is gone or stopped reading, or we stop.
+    let why = loop {
+        if let Some(messages) = next.take() {
+            let sent = tokio::time::timeout(bounds.send_time, async {
+                for message in messages {
+                    socket.send(message).await?;
+                }
+                Ok::<_, axum::Error>(())
+            });
+            match sent.await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break "",
+                Err(_) => {
+                    live.metrics.refuse(&ErrorCode::TOO_SLOW);
+                    break "too_slow";
+                }
+            }
+        }
+        // Dropping a branch is safe: each is cancel safe.
+        tokio::select! {
+            () = stop.cancelled() => break "unavailable",
+            Some(message) = outgoing.recv() => next = Some(message.into_messages()),
+            Some(done) = tasks.join_next(), if !tasks.is_empty() => if let Ok(id) = done {
+                live.metrics.subscriptions.add(-1);
+                // A later subscription may have taken the same id.
+                if running.get(&id).is_some_and(|r| r.control.is_over()) {
+                    running.remove(&id);
+                }
+            },
+            message = socket.recv() => {
+                heard = Instant::now();
+                match message {
+                    Some(Ok(Message::Text(body))) => {
+                        match serde_json::from_str::<ViewerMessage>(&body) {
+                            Ok(message) => {
+                                let answer =
+                                    handle(&live, &actor, message, &mut running, &mut tasks, &out, &all);
+                                next = answer.map(|answer| {
+                                    if let LiveMessage::Error { error, .. } = &answer {
+                                        live.metrics.refuse(&error.code);
+                                    }
+                                    vec![text(&answer)]
+                                });
+                            }
+                            Err(error) => {
+                                let error =
+                                    Refusal::new(ErrorCode::MALFORMED_MESSAGE, error.to_string());
+                                live.metrics.refuse(&error.code);
+                                next = Some(vec![text(&LiveMessage::Error { id: None, error })]);
+                            }
+                        }
+                    }
+                    Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => break "",
+                }
+            }
+            _ = ping.tick() => next = Some(vec![Message::Ping(bytes::Bytes::new())]),
+            () = tokio::time::sleep_until(heard + 2 * bounds.viewer_ping + bounds.send_time) => {
+                live.metrics.refuse(&ErrorCode::TOO_SLOW);
+                break "too_slow";
+            }
+        }
+    };
+    all.cancel();
+    drop(outgoing);
+    while tasks.join_next().await.is_some() {
+        live.metrics.subscriptions.add(-1);
+    }
+    let code = if why == "too_slow" { 1008 } else { 1001 };
+    let close = Message::Close(Some(CloseFrame { code, reason: why.into() }));
+    let _ = tokio::time::timeout(bounds.header_time, socket.send(close)).await;
+}
+
+pub(super) fn text(message: &LiveMessage) -> Message {
+    Message::Text(serde_json::to_string(message).unwrap_or_default().into())
+}
+
+fn handle(
+    live: &Live,
+    actor: &Actor,
+    message: ViewerMessage,
+    running: &mut HashMap<u64, Running>,
+    tasks: &mut JoinSet<u64>,
+    out: &mpsc::Sender<Out>,
+    all: &CancellationToken,
+) -> Option<LiveMessage> {
+    match message {
+        ViewerMessage::Subscribe(subscribe) => {
+            let id = subscribe.id;
+            let refuse = |code, message: &str| {
+                Some(LiveMessage::Error { id: Some(id), error: Refusal::new(code, message) })
+            };
+            if running.len() >= live.config.bounds.subscriptions {
+                return refuse(ErrorCode::TOO_MANY_SUBSCRIPTIONS, "too many subscriptions");
+            }
+            if running.get(&id).is_some_and(|running| !running.control.is_over()) {
+                return refuse(ErrorCode::BAD_REQUEST, "that id is subscribed already");
+            }
+            if !["fleet", "deployment", "window", "records"].contains(&subscribe.topic.as_str()) {
+                return refuse(ErrorCode::BAD_REQUEST, "there is no such topic");
+            }
+            let stop = all.child_token();
+            let control = Arc::new(Control::new(&subscribe, watch::Sender::new(0)));
+            running.insert(id, Running { stop: stop.clone(), control: Arc::clone(&control) });
+            live.metrics.subscriptions.add(1);
+            let subscription = Subscription {
+                live: live.clone(),
+                tenant: actor.tenant(),
+                subscribe,
+                control,
+                out: out.clone(),
+            };
+            tasks.spawn(async move {
+                // Dropping a subscription at any point is safe: it only reads.
+                tokio::select! {
+                    () = stop.cancelled() => subscription.control.over(),
+                    () = subscription.run() => {}
+                }
+                id
+            });
+            None
+        }
+        ViewerMessage::Window { id, from, count, follow } => {
+            if let Some(running) = running.get(&id) {
+                running.control.place(from, count, follow);
+            }
+            None
+        }
+        ViewerMessage::Credit { id, credits } => {
+            if let Some(running) = running.get(&id) {
+                running.control.grant(credits);
+            }
+            None
+        }
+        ViewerMessage::Unsubscribe { id } => {
+            if let Some(running) = running.remove(&id) {
+                running.stop.cancel();
+            }
+            None
+        }
+        ViewerMessage::Ping { nonce } => Some(LiveMessage::Pong { nonce }),
+    }
+}

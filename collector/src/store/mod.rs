@@ -1,0 +1,146 @@
+//! The database: one writer, a few readers, migrations, the lock of the data directory. No domain words.
+//!
+//! What must hold:
+//! * One process at a time opens a data directory (an exclusive lock on `DIR/lock`).
+//! * WAL with `synchronous=FULL`: a commit that returned has reached the disk.
+//! * Only the [`Writer`] writes. It groups what waits into one transaction.
+//! * A full disk ([`WriteError::Full`]) refuses what waits and heals by itself when space returns.
+//!   Any other I/O failure is final ([`WriteError::Fatal`]): after a failed fsync nobody knows what the
+//!   disk holds, so nothing more is written or acknowledged and the process starts anew from the disk.
+//! * SQLite's own checkpoints are off: their failures would be silent. The writer runs them.
+
+mod write;
+mod writer;
+
+pub use write::{Done, Guard, Row, Statement, Table, Value, Write, WriteError};
+pub use writer::{Permit, Writer};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Pages of 8 KiB: a frame of 64 lines spans one or two, and a small commit writes little.
+const PAGE_BYTES: u32 = 8192;
+const READERS: u32 = 6;
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data directory {path} cannot be used")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("another collector has {path} open")]
+    Locked { path: PathBuf },
+    #[error("the database {path} cannot be opened")]
+    Database { path: PathBuf, source: sqlx::Error },
+    #[error("the database {path} cannot be brought to this version")]
+    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
+}
+
+/// The opened database.
+#[derive(Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: Writer,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens (and makes, when missing) the database in the configured directory and starts its writer
+    /// on `tasks`. The writer stores what waits when `stop` is cancelled, then closes.
+    pub async fn open(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, OpenError> {
+        let dir = &config.data_dir;
+        let lock = lock(dir)?;
+        let path = dir.join("collector.db");
+        let database = |source| OpenError::Database { path: path.clone(), source };
+        // Made here so that the file, and what SQLite puts beside it, is its owner's alone.
+        let make = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        make.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .page_size(PAGE_BYTES)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true)
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("cache_size", "-8192")
+            .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
+            .log_statements(tracing::log::LevelFilter::Off);
+        let mut connection = options.connect().await.map_err(database)?;
+        let migrator = sqlx::migrate!();
+        migrator
+            .run(&mut connection)
+            .await
+            .map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
+        // What a former process left behind is folded in before anything new is acknowledged.
+        sqlx::query("pragma wal_checkpoint(truncate)")
+            .execute(&mut connection)
+            .await
+            .map_err(database)?;
+        let checkpointer = options.connect().await.map_err(database)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.pragma("query_only", "on"))
+            .await
+            .map_err(database)?;
+        let wal = dir.join("collector.db-wal");
+        let writer =
+            Writer::start(connection, checkpointer, wal, config.bounds, metrics, tasks, stop);
+        Ok(Self { readers, writer, _lock: lock })
+    }
+
+    /// For reading. Readers never block the writer.
+    pub const fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Closes the readers; the writer closes when its task ends.
+    pub async fn close(&self) {
+        self.readers.close().await;
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Directory { path: dir.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Closes a connection that is no longer needed; it holds nothing that could be lost.
+async fn close(connection: sqlx::SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(error = %error, "a database connection did not close cleanly");
+    }
+}

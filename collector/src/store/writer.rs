@@ -1,0 +1,486 @@
+//! The one writer: group commit of whatever waits, and checkpoints.
+//!
+//! Writers of data hand in [`Write`]s: rows of tables and single statements that belong in one
+//! transaction. The writer takes what waits, merges rows of the same table into statements of many
+//! rows, commits once, and then calls each write's `done`, in order. While one group commits, the next
+//! one collects; groups start no closer than `group_interval`, an idle writer commits at once.
+//!
+//! *Guards* keep order across failures. Writes that build on one another share a [`Guard`]; when one of
+//! them fails, those behind it fail too, so that a stream never has a hole. Whoever owns the guard drops
+//! what it thought it had written and starts over with a new one.
+//!
+//! Failure modes: see [`WriteError`]. A group that fails for a reason of its content is tried again
+//! write by write, so that only the culprit is refused.
+
+use super::write::{Table, Value, Write, WriteError};
+use crate::config::Bounds;
+use crate::metrics::Metrics;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+struct Queued {
+    write: Write,
+    bytes: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A place in the writer's queue.
+#[derive(Debug)]
+pub struct Permit {
+    slot: mpsc::OwnedPermit<Queued>,
+    bytes: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Permit {
+    /// Queues the write. Writes are committed in the order in which they are submitted.
+    pub fn submit(self, write: Write) {
+        let bytes = self.bytes.num_permits();
+        self.metrics.queued_writes.add(1);
+        self.metrics.queued_bytes.add(bytes as i64);
+        self.slot.send(Queued { write, bytes, _permit: self.bytes });
+    }
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    queue_bytes: usize,
+    metrics: Arc<Metrics>,
+    failed: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        connection: SqliteConnection,
+        checkpointer: SqliteConnection,
+        wal: PathBuf,
+        bounds: Bounds,
+        metrics: Arc<Metrics>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (queue, rx) = mpsc::channel(bounds.queue_writes);
+        let (failed_tx, failed) = watch::channel(None);
+        let task = Task {
+            connection,
+            sql: HashMap::new(),
+            metrics: Arc::clone(&metrics),
+            failed: failed_tx,
+            checkpoint: Arc::new(Checkpoint {
+                connection: tokio::sync::Mutex::new(Some(checkpointer)),
+                failure: Mutex::new(None),
+            }),
+            wal,
+            wal_bytes: bounds.wal_bytes,
+        };
+        tasks.spawn(task.run(rx, bounds, stop, tasks.clone()));
+        Self {
+            queue,
+            bytes: Arc::new(Semaphore::new(bounds.queue_bytes)),
+            queue_bytes: bounds.queue_bytes,
+            metrics,
+            failed,
+        }
+    }
+
+    /// Waits for a place in the queue for about so many bytes. This wait is the backpressure that ends
+    /// in the console's spool.
+    pub async fn reserve(&self, bytes: usize) -> Result<Permit, WriteError> {
+        let bytes = u32::try_from(bytes.clamp(1, self.queue_bytes)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        let slot = self.queue.clone().reserve_owned().await;
+        match (permit, slot) {
+            (Ok(bytes), Ok(slot)) => Ok(Permit { slot, bytes, metrics: Arc::clone(&self.metrics) }),
+            _ => Err(self.failure().map_or(WriteError::Stopping, WriteError::Fatal)),
+        }
+    }
+
+    /// Writes, and waits until it is durable.
+    pub async fn write(&self, mut write: Write) -> Result<(), WriteError> {
+        let permit = self.reserve(1024).await?;
+        let (tx, rx) = oneshot::channel();
+        write.done = Some(Box::new(move |result| {
+            let _ = tx.send(result);
+        }));
+        permit.submit(write);
+        rx.await.unwrap_or(Err(WriteError::Stopping))
+    }
+
+    /// Why the writer stopped by itself, if it did.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.failed.borrow().clone()
+    }
+
+    /// Resolves when the writer stops by itself.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failed = self.failed.clone();
+        loop {
+            if let Some(reason) = failed.borrow_and_update().clone() {
+                return reason;
+            }
+            if failed.changed().await.is_err() {
+                // The writer ended in good order: it will never fail.
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+struct Checkpoint {
+    connection: tokio::sync::Mutex<Option<SqliteConnection>>,
+    failure: Mutex<Option<WriteError>>,
+}
+
+struct Task {
+    connection: SqliteConnection,
+    sql: HashMap<(&'static Table, usize), SqlStr>,
+    metrics: Arc<Metrics>,
+    failed: watch::Sender<Option<Arc<str>>>,
+    checkpoint: Arc<Checkpoint>,
+    wal: PathBuf,
+    wal_bytes: u64,
+}
+
+/// At most so many writes in a group: bounds the time a first one waits for the last one.
+const GROUP_WRITES: usize = 1024;
+/// Rows in one statement. Powers of two, so that few statements are ever prepared.
+const STATEMENT_ROWS: usize = 64;
+
+impl Task {
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Queued>,
+        bounds: Bounds,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        let mut group: Vec<Queued> = Vec::new();
+        let mut last_began = None::<Instant>;
+        let mut last_sized = Instant::now();
+        // Goal: commit what waits, group by group. Exits: the disk failed; or the collector stops and
+        // everything that was queued before is answered.
+        loop {
+            // Dropping either branch loses nothing: `recv_many` is cancel safe.
+            tokio::select! {
+                biased;
+                taken = queue.recv_many(&mut group, GROUP_WRITES) => if taken == 0 { break },
+                () = stop.cancelled(), if !queue.is_closed() => { queue.close(); continue }
+            }
+            if let Some(began) = last_began {
+                let next = began + bounds.group_interval;
+                if Instant::now() < next && !queue.is_closed() {
+                    tokio::time::sleep_until(next).await;
+                }
+            }
+            while group.len() < GROUP_WRITES
+                && let Ok(more) = queue.try_recv()
+            {
+                group.push(more);
+            }
+            last_began = Some(Instant::now());
+            if let Err(reason) = self.commit(&mut group).await {
+                self.fail(reason, &mut group, &mut queue).await;
+                return;
+            }
+            if last_sized.elapsed() >= std::time::Duration::from_millis(200) {
+                last_sized = Instant::now();
+                if let Err(reason) = self.keep_wal_small(&tasks).await {
+                    self.fail(reason, &mut group, &mut queue).await;
+                    return;
+                }
+            }
+        }
+        if let Some(connection) = self.checkpoint.connection.lock().await.take() {
+            super::close(connection).await;
+        }
+        if let Err(error) =
+            sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut self.connection).await
+        {
+            // Nothing is lost: the write-ahead log holds it and the next start folds it in.
+            tracing::warn!(error = %error, "the last checkpoint did not succeed");
+        }
+        super::close(self.connection).await;
+    }
+
+    /// No further acknowledgement: everything that waits is refused, now and later.
+    async fn fail(
+        self,
+        reason: Arc<str>,
+        group: &mut Vec<Queued>,
+        queue: &mut mpsc::Receiver<Queued>,
+    ) {
+        tracing::error!(reason = %reason, "storage failed; nothing more is acknowledged");
+        self.failed.send_replace(Some(Arc::clone(&reason)));
+        queue.close();
+        let refuse = |queued: Queued| {
+            if let Some(guard) = &queued.write.guard {
+                guard.mark_broken();
+            }
+            if let Some(done) = queued.write.done {
+                done(Err(WriteError::Fatal(Arc::clone(&reason))));
+            }
+        };
+        group.drain(..).for_each(refuse);
+        while let Some(queued) = queue.recv().await {
+            refuse(queued);
+        }
+        // The connections are dropped, not closed: closing would try to checkpoint, a second fsync.
+    }
+
+    /// Commits the group and answers every write in it. `Err`: the disk failed, nothing was answered.
+    async fn commit(&mut self, group: &mut Vec<Queued>) -> Result<(), Arc<str>> {
+        let began = Instant::now();
+        let mut writes = Vec::with_capacity(group.len());
+        for queued in group.drain(..) {
+            self.metrics.queued_writes.add(-1);
+            self.metrics.queued_bytes.add(-(queued.bytes as i64));
+            if queued.write.guard.as_ref().is_some_and(|guard| guard.is_broken()) {
+                answer(queued, Err(WriteError::Broken));
+            } else {
+                writes.push(queued);
+            }
+        }
+        let outcome = self.transaction(&writes).await;
+        self.metrics.group_writes.observe(writes.len() as f64);
+        self.metrics.commit_seconds.observe_time(began.elapsed());
+        match outcome {
+            Ok(()) => {
+                self.full(false);
+                writes.into_iter().for_each(|queued| answer(queued, Ok(())));
+                Ok(())
+            }
+            Err(WriteError::Fatal(reason)) => {
+                *group = writes;
+                Err(reason)
+            }
+            Err(error @ WriteError::Refused(_)) if writes.len() == 1 => {
+                writes.into_iter().for_each(|queued| answer(queued, Err(error.clone())));
+                Ok(())
+            }
+            Err(WriteError::Refused(_)) => {
+                // Some write is at fault: each by itself, so that the others are not refused with it.
+                let mut left = writes.into_iter();
+                while let Some(queued) = left.next() {
+                    if queued.write.guard.as_ref().is_some_and(|guard| guard.is_broken()) {
+                        answer(queued, Err(WriteError::Broken));
+                        continue;
+                    }
+                    match self.transaction(std::slice::from_ref(&queued)).await {
+                        Err(WriteError::Fatal(reason)) => {
+                            group.push(queued);
+                            group.extend(left);
+                            return Err(reason);
+                        }
+                        result => answer(queued, result),
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.full(matches!(error, WriteError::Full));
+                writes.into_iter().for_each(|queued| answer(queued, Err(error.clone())));
+                Ok(())
+            }
+        }
+    }
+
+    fn full(&self, full: bool) {
+        let before = self.metrics.storage_full.get() == 1;
+        if full && !before {
+            tracing::error!("the disk is full: new records are refused until there is space");
+        } else if !full && before {
+            tracing::info!("the disk has space again: records are taken");
+        }
+        self.metrics.storage_full.set(i64::from(full));
+    }
+
+    async fn transaction(&mut self, writes: &[Queued]) -> Result<(), WriteError> {
+        let result = self.statements(writes).await;
+        if result.is_err() {
+            // SQLite may have rolled back by itself; then there is nothing to roll back.
+            let _ = sqlx::query("rollback").execute(&mut self.connection).await;
+        }
+        result
+    }
+
+    async fn statements(&mut self, writes: &[Queued]) -> Result<(), WriteError> {
+        sqlx::query("begin immediate")
+            .execute(&mut self.connection)
+            .await
+            .map_err(|e| judge(&e))?;
+        for (table, rows) in by_table(writes) {
+            let mut rows = rows.as_slice();
+            while !rows.is_empty() {
+                let take = (1 << rows.len().ilog2()).min(STATEMENT_ROWS);
+                let (now, rest) = rows.split_at(take);
+                let sql = self.insert_sql(table, take);
+                let mut arguments = SqliteArguments::default();
+                arguments.reserve(take * table.columns, 0);
+                for values in now {
+                    bind(&mut arguments, values)?;
+                }
+                let query = sqlx::query_with(sql, arguments);
+                query.execute(&mut self.connection).await.map_err(|e| judge(&e))?;
+                rows = rest;
+            }
+        }
+        for statement in writes.iter().flat_map(|queued| &queued.write.statements) {
+            let mut arguments = SqliteArguments::default();
+            bind(&mut arguments, &statement.values)?;
+            let query = sqlx::query_with(statement.sql, arguments);
+            query.execute(&mut self.connection).await.map_err(|e| judge(&e))?;
+        }
+        sqlx::query("commit").execute(&mut self.connection).await.map_err(|e| judge(&e))?;
+        Ok(())
+    }
+
+    fn insert_sql(&mut self, table: &'static Table, rows: usize) -> SqlStr {
+        let make = || {
+            let marks = format!("({})", vec!["?"; table.columns].join(", "));
+            let all = vec![marks; rows].join(", ");
+            let sql: Arc<str> = format!("{} values {all} {}", table.insert, table.conflict).into();
+            AssertSqlSafe(sql).into_sql_str()
+        };
+        self.sql.entry((table, rows)).or_insert_with(make).clone()
+    }
+
+    /// Folds the write-ahead log into the database. The long part runs beside the writer; when the log
+    /// grew large all the same, the short rest runs here, so that the log starts over.
+    async fn keep_wal_small(&mut self, tasks: &TaskTracker) -> Result<(), Arc<str>> {
+        let failure = self.checkpoint.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(WriteError::Fatal(reason)) = failure {
+            return Err(reason);
+        }
+        let bytes = std::fs::metadata(&self.wal).map_or(0, |meta| meta.len());
+        self.metrics.wal_bytes.set(bytes as i64);
+        if bytes < self.wal_bytes {
+            return Ok(());
+        }
+        if bytes >= 3 * self.wal_bytes {
+            return self.cut_wal().await;
+        }
+        if self.checkpoint.connection.try_lock().is_ok_and(|connection| connection.is_some()) {
+            let checkpoint = Arc::clone(&self.checkpoint);
+            let metrics = Arc::clone(&self.metrics);
+            tasks.spawn(async move {
+                let mut connection = checkpoint.connection.lock().await;
+                let Some(connection) = connection.as_mut() else { return };
+                let began = Instant::now();
+                let result =
+                    sqlx::query("pragma wal_checkpoint(passive)").execute(connection).await;
+                metrics.checkpoint_seconds.observe_time(began.elapsed());
+                if let Err(error) = result {
+                    *checkpoint.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(judge(&error));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint beside us did all but the last moments: do those, and start the log over unless a
+    /// reader still needs it. Waits for nobody.
+    async fn cut_wal(&mut self) -> Result<(), Arc<str>> {
+        let began = Instant::now();
+        for sql in [
+            "pragma wal_checkpoint(passive)",
+            "pragma busy_timeout = 0",
+            "pragma wal_checkpoint(truncate)",
+            "pragma busy_timeout = 10000",
+        ] {
+            if let Err(error) = sqlx::query(sql).execute(&mut self.connection).await
+                && let WriteError::Fatal(reason) = judge(&error)
+            {
+                return Err(reason);
+            }
+        }
+        self.metrics.checkpoint_seconds.observe_time(began.elapsed());
+        Ok(())
+    }
+}
+
+fn answer(queued: Queued, result: Result<(), WriteError>) {
+    let Queued { write, _permit: permit, .. } = queued;
+    if result.is_err()
+        && let Some(guard) = &write.guard
+    {
+        guard.mark_broken();
+    }
+    drop(permit);
+    if let Some(done) = write.done {
+        done(result);
+    }
+}
+
+/// The rows of all writes, by table in order of first appearance.
+fn by_table(writes: &[Queued]) -> Vec<(&'static Table, Vec<&[Value]>)> {
+    let mut tables: Vec<(&'static Table, Vec<&[Value]>)> = Vec::new();
+    for row in writes.iter().flat_map(|queued| &queued.write.rows) {
+        let at = tables.iter().position(|(table, _)| std::ptr::eq(*table, row.table));
+        let at = at.unwrap_or_else(|| {
+            tables.push((row.table, Vec::with_capacity(writes.len())));
+            tables.len() - 1
+        });
+        let rows = &mut tables[at].1;
+        if row.table.last_wins
+            && let Some(same) = rows.iter().position(|values| same_key(values, &row.values))
+        {
+            rows.remove(same);
+        }
+        rows.push(&row.values);
+    }
+    tables
+}
+
+fn same_key(one: &[Value], other: &[Value]) -> bool {
+    match (one.first(), other.first()) {
+        (Some(Value::Text(a)), Some(Value::Text(b))) => a == b,
+        (Some(Value::Int(a)), Some(Value::Int(b))) => a == b,
+        _ => false,
+    }
+}
+
+fn bind(arguments: &mut SqliteArguments, values: &[Value]) -> Result<(), WriteError> {
+    for value in values {
+        match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::Int(value) => arguments.add(*value),
+            Value::Text(value) => arguments.add(&**value),
+            Value::Blob(value) => arguments.add(&**value),
+        }
+        .map_err(|error| WriteError::Refused(error.to_string().into()))?;
+    }
+    Ok(())
+}
+
+/// SQLITE_IOERR_SHMSIZE: the index of the write-ahead log could not grow. Nothing was written.
+const IOERR_SHMSIZE: i32 = 4874;
+
+/// What an error of SQLite means for the write. The numbers are SQLite's primary result codes.
+fn judge(error: &sqlx::Error) -> WriteError {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
+        _ => None,
+    };
+    match code {
+        Some(IOERR_SHMSIZE) => WriteError::Full,
+        Some(code) => match code & 0xff {
+            13 => WriteError::Full,
+            // busy, locked, too big, constraint, mismatch, range, error
+            1 | 5 | 6 | 18 | 19 | 20 | 25 => WriteError::Refused(error.to_string().into()),
+            // ioerr, corrupt, read-only, cannot open, not a database, no memory, anything else
+            _ => WriteError::Fatal(error.to_string().into()),
+        },
+        None => WriteError::Fatal(error.to_string().into()),
+    }
+}

@@ -1,0 +1,349 @@
+//! What is acknowledged stays: through restarts, a full disk, and any cut of a stream into frames.
+
+#![allow(clippy::allow_attributes, reason = "see `unwrap_used`")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+
+mod support;
+
+use deckport_collector::config::Config;
+use deckport_collector::deployment::Deployments;
+use deckport_collector::log::Log;
+use deckport_collector::metrics::Metrics;
+use deckport_collector::store::Store;
+use deckport_collector::{Collector, StartError};
+use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
+use deckport_protocol::{
+    Body, ErrorCode, Event, Frame, Level, Limits, Outcome, Output, Record, Refusal, Tenant,
+};
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+use support::{Console, Run, config, event, eventually, finished, get, line, start};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::new("Bay 1");
+    let collector = start(dir.path()).await;
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    for first in (1..=190).step_by(10) {
+        console.send(run.batch(first..=first + 9)).await;
+    }
+    console.acked(190).await;
+    let path = format!("/api/v1/deployments/{}/rows?count=1000", run.hello.deployment_id);
+    let (_, before) = get(&collector, &path).await;
+    drop(console);
+    collector.shutdown().await.unwrap();
+
+    let collector = start(dir.path()).await;
+    let (_, after) = get(&collector, &path).await;
+    assert_eq!(before, after);
+    assert_eq!(before["total_rows"], 189);
+    let detail = format!("/api/v1/deployments/{}", run.hello.deployment_id);
+    let (_, body) = get(&collector, &detail).await;
+    assert_eq!(body["summary"]["presence"]["kind"], "offline");
+    assert_eq!(body["summary"]["acked_seq"], 190);
+    let (mut console, acked) = Console::greet(&collector, &run).await;
+    assert_eq!(acked, 190);
+    console.send(run.frame(&[line(191, "last"), finished(192, Outcome::Succeeded)])).await;
+    console.acked(192).await;
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    assert_eq!(body["deployments"][0]["state"], "succeeded");
+    collector.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_collector_at_a_time_opens_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = start(dir.path()).await;
+    let second = Collector::start(config(dir.path())).await;
+    assert!(matches!(second, Err(StartError::Store(_))), "{second:?}");
+    let mut abroad = config(dir.path());
+    abroad.listen = Some(([0, 0, 0, 0], 0).into());
+    let refused = Collector::start(abroad).await;
+    assert!(matches!(refused, Err(StartError::NotLoopback(_))), "{refused:?}");
+}
+
+/// A small file system of its own; `None` where mounting is not allowed.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_heals() {
+    let Some(disk) = SmallDisk::new(12 * 1024 * 1024) else {
+        eprintln!("skipped: mounting a small disk needs root");
+        return;
+    };
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 6 * 1024 * 1024]).unwrap();
+    let collector = start(&disk.0.path().join("data")).await;
+    let run = Run::new("Bay 1");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    console.send(run.batch(1..=1)).await;
+    console.acked(1).await;
+    // Lines that do not compress, until the disk is full.
+    let mut random = 1u64;
+    let mut noise = |seq: u64| {
+        let bytes: Vec<u8> = (0..4000)
+            .map(|_| {
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (random >> 33) as u8
+            })
+            .collect();
+        let body = Body::Output(Output { bytes: bytes.into(), ..Output::default() });
+        Record { seq, boot_us: seq, at_us: seq as i64, body }
+    };
+    let mut sent = vec![run.started()];
+    let mut acked = 1;
+    let refusal = loop {
+        let first = sent.len() as u64 + 1;
+        let batch: Vec<Record> = (first..first + 16).map(&mut noise).collect();
+        console.send(run.frame(&batch)).await;
+        sent.extend(batch);
+        match console.next().await {
+            Some(deckport_protocol::message::CollectorMessage::Ack(ack)) => acked = ack.acked_seq,
+            Some(deckport_protocol::message::CollectorMessage::Error(error)) => break error,
+            other => panic!("{other:?}"),
+        }
+        assert!(sent.len() < 20_000, "the disk did not become full");
+    };
+    assert_eq!(refusal.code, ErrorCode::STORAGE_FULL);
+    assert!(refusal.retryable);
+    assert!(collector.metrics().refusals(&ErrorCode::STORAGE_FULL) >= 1);
+    assert_eq!(get(&collector, "/readyz").await.0, 503);
+    // What was acknowledged can still be read, and is all that is there.
+    let (_, body) =
+        get(&collector, &format!("/api/v1/deployments/{}", run.hello.deployment_id)).await;
+    assert_eq!(body["summary"]["acked_seq"], acked);
+    // Space returns: the rest is taken, nothing is missing.
+    std::fs::remove_file(&ballast).unwrap();
+    let (mut console, resumed) = Console::greet(&collector, &run).await;
+    assert_eq!(resumed, acked);
+    let last = sent.len() as u64;
+    console.send(run.frame(&sent[acked as usize..])).await;
+    console.acked(last).await;
+    assert_eq!(get(&collector, "/readyz").await.0, 200);
+    let path = format!("/api/v1/deployments/{}/records?limit=1000", run.hello.deployment_id);
+    let mut stored = 0;
+    while stored < last {
+        let (_, body) = get(&collector, &format!("{path}&after={stored}")).await;
+        for record in body["records"].as_array().unwrap() {
+            stored += 1;
+            assert_eq!(record["seq"], stored);
+        }
+    }
+    collector.shutdown().await.unwrap();
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug)]
+enum Piece {
+    Output(String),
+    Event(Event),
+}
+
+fn pieces() -> impl Strategy<Value = Vec<Piece>> {
+    let text = prop_oneof![
+        4 => "[a-z ]{0,30}\r\n",
+        2 => "[a-z]{1,9}",
+        1 => "[0-9]{1,3}%\r",
+        1 => Just("E: Unable to locate package\r\n".to_owned()),
+        1 => Just("::group::Install\r\n".to_owned()),
+        1 => "\u{1b}\\[3[0-7]m[a-z]{1,5}\u{1b}\\[0m\n\n",
+        1 => Just("x".repeat(3000)),
+    ];
+    let event = prop_oneof![
+        "[a-z]{1,8}".prop_map(|name| Event::PhaseStarted { name }),
+        "[a-z]{1,8}".prop_map(|text| Event::Note { level: Level::Warning, text }),
+        Just(Event::BenchmarkMeasured { name: "disk".into(), value: 1.5, unit: "s".into() }),
+    ];
+    let piece = prop_oneof![9 => text.prop_map(Piece::Output), 1 => event.prop_map(Piece::Event)];
+    prop::collection::vec(piece, 1..400)
+}
+
+/// A store with what stands on it, opened without a server.
+struct Opened {
+    deployments: Deployments,
+    store: Arc<Store>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Opened {
+    async fn new(dir: &Path) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let config: Config = config(dir);
+        let store = Store::open(&config, Arc::new(Metrics::default()), &tasks, stop.clone());
+        let store = Arc::new(store.await.unwrap());
+        let log = Log::new(Arc::clone(&store));
+        let deployments = Deployments::open(&config, Arc::clone(&store), log).await.unwrap();
+        Self { deployments, store, tasks, stop }
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.store.close().await;
+        self.tasks.wait().await;
+    }
+}
+
+/// All rows of the records, derived at once.
+fn naive(records: &[Record]) -> Vec<Row> {
+    let mut deriver = RowDeriver::new();
+    let mut renderer = RowRenderer::new(0..u64::MAX);
+    for record in records {
+        deriver.feed(&record.borrow(), &mut renderer);
+    }
+    deriver.peek_open(&mut renderer);
+    renderer.into_rows()
+}
+
+async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u64)>) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::new("Model");
+    let mut records = vec![run.started()];
+    for piece in pieces {
+        let seq = records.len() as u64 + 1;
+        records.push(match piece {
+            Piece::Output(text) => {
+                let body = Body::Output(Output { bytes: text.into(), ..Output::default() });
+                Record { seq, boot_us: seq, at_us: seq as i64, body }
+            }
+            Piece::Event(what) => event(seq, &what),
+        });
+    }
+    let mut opened = Opened::new(dir.path()).await;
+    let mut rest = records.as_slice();
+    let mut incarnation = 0;
+    let mut cuts = cuts.into_iter().cycle();
+    let limits = Limits::default();
+    while !rest.is_empty() {
+        // A claim, some frames, and perhaps a restart.
+        incarnation += 1;
+        let deployments = &opened.deployments;
+        let hello = &run.hello;
+        let log = deployments.log();
+        let claimed =
+            log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, incarnation, 0).await;
+        let entry = deployments.open_stream(Tenant::SOLE, claimed.unwrap(), hello).await.unwrap();
+        let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
+        let (link, _orders) = entry.claim(incarnation, 0, why).unwrap();
+        assert_eq!(entry.durable().seq, (records.len() - rest.len()) as u64);
+        loop {
+            let (size, restart) = cuts.next().unwrap();
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            rest = later;
+            let bytes = run.frame(now);
+            let frame = Frame::decode(&bytes, &limits).unwrap();
+            let permit = log.reserve(bytes.len()).await.unwrap();
+            entry.submit(link.session, permit, &frame, bytes, 1).unwrap();
+            if restart || rest.is_empty() {
+                break;
+            }
+        }
+        let stored = (records.len() - rest.len()) as u64;
+        entry.follow().wait_for(|durable| durable.seq == stored).await.unwrap();
+        drop(entry);
+        opened.close().await;
+        opened = Opened::new(dir.path()).await;
+    }
+    let expected = naive(&records);
+    let log = opened.deployments.log();
+    let entry = opened.deployments.get(Tenant::SOLE, run.hello.deployment_id).await;
+    let entry = entry.unwrap().unwrap();
+    let summary = entry.summary(0).unwrap();
+    assert_eq!(summary.rows, expected.len() as u64);
+    let errors = expected.iter().filter(|row| row.level == Level::Error && !row.open).count();
+    assert_eq!(summary.errors, errors as u64);
+    let stream = entry.head.stream;
+    for (from, count) in pages {
+        let from = from % (expected.len() as u64 + 2);
+        let page = log.page(stream, from, count, usize::MAX).await.unwrap();
+        let begin = (from as usize).min(expected.len());
+        let end = (begin + count as usize).min(expected.len());
+        assert_eq!(page.rows, expected[begin..end], "page {from} + {count}");
+        if let Some(row) = page.rows.first() {
+            assert_eq!(
+                log.locate(stream, row.seq).await.unwrap().map(|found| found <= row.row),
+                Some(true)
+            );
+        }
+    }
+    let marks = log.marks(stream, u64::MAX).await.unwrap();
+    let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
+    let wrong: Vec<u64> = expected
+        .iter()
+        .filter(|row| row.level == Level::Error && !row.open)
+        .map(|row| row.row)
+        .collect();
+    assert_eq!(marked, wrong);
+    opened.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pages_equal_the_whole_stream(
+        pieces in pieces(),
+        cuts in prop::collection::vec((1usize..40, prop::bool::weighted(0.1)), 1..20),
+        pages in prop::collection::vec((0u64..2000, 1u64..120), 8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(model(pieces, cuts, pages));
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_claim_left_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let run = Run::new("Bay 1");
+    for round in 0..20u64 {
+        // Sockets cut in the middle of what they sent: the next one goes on behind what is stored.
+        let (mut console, acked) = Console::greet(&collector, &run).await;
+        for step in 0..5 {
+            let first = acked + 1 + step * 7;
+            console.send(run.batch(first..=first + 6)).await;
+        }
+        if round % 2 == 0 {
+            console.acked(acked + 7).await;
+        }
+    }
+    let id = run.hello.deployment_id;
+    eventually("all sockets are gone", async || {
+        let (_, body) = get(&collector, &format!("/api/v1/deployments/{id}")).await;
+        body["summary"]["presence"]["kind"] == "offline"
+    })
+    .await;
+    let (_, body) = get(&collector, &format!("/api/v1/deployments/{id}/records?limit=1000")).await;
+    let records = body["records"].as_array().unwrap();
+    assert!(records.len() > 70);
+    for (index, record) in records.iter().enumerate().skip(1) {
+        assert_eq!(record["text"], format!("line {}\r\n", index + 1));
+    }
+}
