@@ -1,0 +1,54 @@
+/**
+ * The viewer API's types under the names the rest of the UI uses. They come from `schema.d.ts`, which
+ * `npm run generate` makes from the collector's own OpenAPI document (`openapi.json`).
+ *
+ * At run time a newer collector may send more than is declared here: every list of states ends in
+ * a fallback where it is rendered. Times (`*_at`, `at`) are microseconds since the Unix epoch,
+ * durations (`*_us`) microseconds.
+ */
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Micros = number;
+export type Level = Schemas['Level'];
+export type Info = Schemas['Info'];
+export type Phase = Schemas['Phase'];
+export type DeploymentSummary = Schemas['DeploymentSummary'];
+export type DeploymentList = Schemas['DeploymentList'];
+export type DeploymentEvent = Schemas['EventEntry'];
+export type FleetSnapshot = Schemas['FleetSnapshot'];
+export type FleetDelta = Schemas['FleetDelta'];
+export type DeploymentDelta = Schemas['DeploymentDelta'];
+export type Found = Schemas['Found'];
+export type Located = Schemas['Located'];
+export type Marks = Schemas['Marks'];
+export type Matches = Schemas['Matches'];
+export type Ordered = Schemas['Ordered'];
+export type Ticket = Schemas['Ticket'];
+export type Refusal = Schemas['Refusal'];
+
+/** Rendered as grouped facts; its exact shape belongs to the agent and may grow. */
+export type SystemContext = Record<string, unknown>;
+
+export type DeploymentDetail = Omit<Schemas['DeploymentDetail'], 'context'> & {
+  context: SystemContext | null;
+};
+
+/** `[start, end, style]`: UTF-16 offsets into the row's text, style as space-separated tokens. */
+export type Span = [start: number, end: number, style: string];
+
+/** OpenAPI cannot say "a list of three"; the rest of the row is as generated. */
+export type Row = Omit<Schemas['Row'], 'spans'> & { spans: Span[] };
+export type RowsPage = Omit<Schemas['RowsPage'], 'rows'> & { rows: Row[] };
+export type WindowSnapshot = Omit<Schemas['WindowSnapshot'], 'rows'> & { rows: Row[] };
+export type WindowDelta = Omit<Schemas['WindowDelta'], 'rows'> & { rows: Row[] };
+
+/** What the operator searches for; empty fields do not constrain. A level means "at least". */
+export interface Query {
+  q?: string;
+  regex?: boolean;
+  case?: boolean;
+  level?: 'warning' | 'error';
+  phase?: number;
+}

@@ -1,0 +1,217 @@
+import { render, screen, waitFor } from '@testing-library/svelte';
+import userEvent from '@testing-library/user-event';
+import axe from 'axe-core';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import App from '../App.svelte';
+import { FakeHost, phase, row, summary, type Answer } from '../test/fixtures';
+import type { DeploymentSummary } from './api/types';
+import CancelButton from './deployment/CancelButton.svelte';
+import { factsOf, grouped } from './deployment/context';
+
+const nowUs = () => Date.now() * 1000;
+/** jsdom has no layout, so colour contrast and page regions are checked by the browser tests. */
+const axeOptions = { rules: { 'color-contrast': { enabled: false }, region: { enabled: false } } };
+
+async function violations(element: Element): Promise<string[]> {
+  const result = await axe.run(element, axeOptions);
+  return result.violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(' ')}`);
+}
+
+const info = {
+  version: '0.1.0',
+  protocol: 1,
+  server_epoch: 'e',
+  now_at: nowUs(),
+  venue: 'Hall A',
+  started_at: nowUs(),
+  listen: 'http://127.0.0.1:7443',
+  token_file: '/data/token',
+  abilities: [],
+};
+
+async function started(deployments: DeploymentSummary[], answer?: Answer) {
+  const host = new FakeHost((request) => {
+    if (request.path === '/api/v1/info') return { body: info };
+    return answer?.(request) ?? { status: 404, body: {} };
+  });
+  const page = render(App, { host, connections: await host.connections() });
+  await waitFor(() => expect(host.sockets).toHaveLength(1));
+  await waitFor(() => host.idOf('fleet'));
+  host.say({ type: 'snapshot', id: host.idOf('fleet'), cursor: 1, data: { deployments } });
+  return { host, page };
+}
+
+beforeEach(() => {
+  localStorage.clear();
+  location.hash = '#/live';
+});
+
+describe('the Live screen', () => {
+  it('teaches the exact command when there is nothing yet', async () => {
+    const { page } = await started([]);
+    expect(await screen.findByTestId('empty-state')).toHaveTextContent(
+      'deckport-agent wrap --collector http://127.0.0.1:7443 --token-file /data/token --name "$(hostname)"',
+    );
+    expect(await violations(page.container)).toEqual([]);
+  });
+
+  it('puts failures first, and lets them be dismissed and brought back', async () => {
+    const failed = summary({
+      id: 'failed',
+      name: 'Bay 12',
+      state: 'failed',
+      outcome: 'failed',
+      finished_at: nowUs(),
+      failure: { message: 'exit 100', row: 4, seq: 5, exit: null, phase: null },
+    });
+    const { page } = await started([summary({ id: 'running', started_at: nowUs() }), failed]);
+    await waitFor(() => expect(screen.getAllByTestId('deployment-row')).toHaveLength(2));
+    const order = () => screen.getAllByTestId('deployment-row').map((element) => element.dataset['id']);
+    expect(order()).toEqual(['failed', 'running']);
+    expect(await violations(page.container)).toEqual([]);
+
+    const user = userEvent.setup();
+    await user.click(screen.getByRole('button', { name: 'Dismiss: Bay 12' }));
+    expect(order()).toEqual(['running', 'failed']);
+    await user.click(screen.getByRole('button', { name: 'Undo' }));
+    expect(order()).toEqual(['failed', 'running']);
+  });
+
+  it('shows changes as they come', async () => {
+    const { host } = await started([summary({ id: 'one' })]);
+    host.say({
+      type: 'delta',
+      id: host.idOf('fleet'),
+      data: { changed: [summary({ id: 'two', name: 'Bay 2' })], removed: ['one'] },
+    });
+    await waitFor(() =>
+      expect(screen.getAllByTestId('deployment-row').map((element) => element.dataset['id'])).toEqual([
+        'two',
+      ]),
+    );
+  });
+
+  it('says what is wrong while the connection is away', async () => {
+    const { host } = await started([summary()]);
+    host.socket.handlers.closed({ reason: 'lost', message: '' });
+    expect(await screen.findByText(/Connection lost/)).toBeInTheDocument();
+    expect(screen.getByTestId('connection')).toHaveAttribute('data-state', 'reconnecting');
+  });
+
+  it('opens everything from the palette', async () => {
+    await started([summary({ id: 'one', name: 'Stage left' })]);
+    const user = userEvent.setup();
+    await user.keyboard('{Control>}k{/Control}');
+    await user.type(await screen.findByRole('combobox'), 'stage');
+    await user.keyboard('{Enter}');
+    await waitFor(() => expect(location.hash).toBe('#/deployments/one'));
+  });
+});
+
+describe('the Deployment screen', () => {
+  const hostile = '<img src=x onerror=alert(1)> \u202egpj.exe';
+  const total = 40;
+  const rows = Array.from({ length: total }, (_, i) =>
+    row(i, { text: i === 20 ? hostile : `line ${i}`, level: i === 20 ? 'error' : 'info' }),
+  );
+  const answer: Answer = (request) => {
+    const url = new URL(request.path, 'http://x');
+    if (url.pathname.endsWith('/rows')) {
+      const from = Number(url.searchParams.get('from'));
+      return { body: { total_rows: total, first_row: from, rows: rows.slice(from), acked_seq: total } };
+    }
+    if (url.pathname.endsWith('/marks')) {
+      return { body: { total_rows: total, buckets: [], phases: [], failing_row: 20 } };
+    }
+    if (url.pathname.endsWith('/cancel')) return { status: 202, body: { order_id: 'o' } };
+    return { status: 404, body: {} };
+  };
+  const failed = summary({
+    id: 'one',
+    rows: total,
+    state: 'failed',
+    outcome: 'failed',
+    finished_at: nowUs(),
+    phases: [phase({ state: 'failed', first_row: 0, last_row: total - 1, finished_at: nowUs() })],
+    failure: { message: hostile, row: 20, seq: 21, exit: { kind: 'code', code: 100 }, phase: 0 },
+  });
+
+  async function open(deployment: DeploymentSummary) {
+    location.hash = '#/deployments/one';
+    const opened = await started([deployment], answer);
+    await waitFor(() => opened.host.idOf('deployment'));
+    opened.host.say({
+      type: 'snapshot',
+      id: opened.host.idOf('deployment'),
+      cursor: 1,
+      data: {
+        summary: deployment,
+        context: { os: { name: 'Debian' } },
+        events: [],
+        latency_us: null,
+        clock_offset_us: null,
+      },
+    });
+    await screen.findByTestId('log-viewer');
+    return opened;
+  }
+
+  it('opens a failure at its failing row, as text and never as markup', async () => {
+    const { page } = await open(failed);
+    const viewer = await screen.findByTestId('log-viewer');
+    await waitFor(() => expect(viewer).toHaveAttribute('data-complete', 'true'));
+    expect(viewer).toHaveAttribute('data-total-rows', String(total));
+    expect(viewer).toHaveAttribute('data-following', 'false');
+    const line = viewer.querySelector('[data-row="20"]')!;
+    expect(line).toHaveAttribute('data-seq', '21');
+    expect(line).toHaveTextContent('<img src=x onerror=alert(1)>');
+    expect(line.textContent).not.toContain('\u202e');
+    expect(page.container.querySelector('img')).toBeNull();
+    expect(screen.getByTestId('failure-card')).toHaveTextContent('exit 100');
+    expect(screen.queryByRole('button', { name: 'Cancel…' })).toBeNull();
+    expect(await violations(page.container)).toEqual([]);
+  });
+
+  it('says plainly that a deployment is not there', async () => {
+    location.hash = '#/deployments/nowhere';
+    const { host } = await started([]);
+    await waitFor(() => host.idOf('deployment'));
+    const error = { code: 'not_found', message: 'no such deployment', retryable: false };
+    host.say({ type: 'error', id: host.idOf('deployment'), error });
+    expect(await screen.findByText('This deployment is not on this collector.')).toBeInTheDocument();
+  });
+});
+
+describe('cancelling', () => {
+  it('takes two steps, the safe one first in focus', async () => {
+    const oncancel = vi.fn().mockResolvedValue(undefined);
+    render(CancelButton, { oncancel });
+    const user = userEvent.setup();
+    await user.click(screen.getByRole('button', { name: 'Cancel…' }));
+    expect(oncancel).not.toHaveBeenCalled();
+    expect(screen.getByRole('button', { name: 'Keep running' })).toHaveFocus();
+    await user.click(screen.getByRole('button', { name: 'Stop it' }));
+    expect(oncancel).toHaveBeenCalledOnce();
+  });
+});
+
+describe('system context', () => {
+  const facts = factsOf({
+    secure_boot: true,
+    memory: { total_bytes: 16e9 },
+    disks: [{ name: 'nvme0n1', smart: { healthy: null } }],
+    dns: ['1.1.1.1', '9.9.9.9'],
+  });
+
+  it('becomes facts, whatever its shape', () => {
+    expect(facts).toContainEqual({ group: 'General', name: 'Secure boot', value: 'yes' });
+    expect(facts).toContainEqual({ group: 'Memory', name: 'Total', value: '16 GB' });
+    expect(facts).toContainEqual({ group: 'Disks', name: 'nvme0n1 · SMART · Healthy', value: 'unknown' });
+    expect(facts).toContainEqual({ group: 'DNS', name: 'DNS', value: '1.1.1.1, 9.9.9.9' });
+  });
+
+  it('is searched by every word', () => {
+    expect(grouped(facts, 'nvme healthy').flatMap((group) => group.facts)).toHaveLength(1);
+    expect(grouped(facts, 'nvme windows')).toEqual([]);
+  });
+});

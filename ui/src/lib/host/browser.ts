@@ -1,0 +1,137 @@
+/**
+ * The host in a plain browser: the page was served by the collector it talks to.
+ *
+ * The access token comes once in the URL's fragment (`#token=…`, which browsers never send to a
+ * server), moves to `sessionStorage`, and is stripped from the address so that it is not
+ * bookmarked or shared. A WebSocket and a download cannot carry a header, so each gets a
+ * single-use ticket bought with the token.
+ */
+import {
+  HostRefused,
+  HostUnreachable,
+  type Connection,
+  type Host,
+  type HostRequest,
+  type HostResponse,
+  type LiveHandlers,
+  type LiveSocket,
+} from './types';
+
+const TOKEN_KEY = 'deckport.token';
+/** An answer slower than this is treated as a lost link. */
+const REQUEST_TIMEOUT_MS = 20_000;
+
+/** Moves a token out of the address bar. Returns true when there was one. */
+export function adoptToken(location: Location, history: History, storage: Storage): boolean {
+  const fragment = location.hash.replace(/^#/, '');
+  const match = /^(?:(.*?)[?&])?token=([^&]+)(?:&(.*))?$/.exec(fragment);
+  if (!match?.[2]) return false;
+  let token: string;
+  try {
+    token = decodeURIComponent(match[2]);
+  } catch {
+    token = match[2];
+  }
+  storage.setItem(TOKEN_KEY, token);
+  const route = match[1] || '/live';
+  const rest = match[3] ? `?${match[3]}` : '';
+  history.replaceState(null, '', `${location.pathname}${location.search}#${route}${rest}`);
+  return true;
+}
+
+export class BrowserHost implements Host {
+  readonly kind = 'browser';
+
+  constructor(
+    private readonly origin: string,
+    private readonly storage: Storage,
+  ) {}
+
+  async connections(): Promise<Connection[]> {
+    return [{ id: 'here', name: new URL(this.origin).host, kind: 'remote', state: 'ready', sentence: null }];
+  }
+
+  async request(_connection: string, request: HostRequest): Promise<HostResponse> {
+    const headers: Record<string, string> = { ...request.headers };
+    const token = this.storage.getItem(TOKEN_KEY);
+    if (token) headers['authorization'] = `Bearer ${token}`;
+    let answer: Response;
+    let body: string;
+    try {
+      answer = await fetch(this.origin + request.path, {
+        method: request.method,
+        headers,
+        body: request.body,
+        cache: 'no-store',
+        credentials: 'omit',
+        signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      });
+      body = await answer.text();
+    } catch (cause) {
+      throw new HostUnreachable('the collector did not answer', { cause });
+    }
+    return { status: answer.status, headers: Object.fromEntries(answer.headers), body };
+  }
+
+  async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
+    const ticket = await this.ticket(connection);
+    const url = new URL('/ws/live', this.origin);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    url.searchParams.set('ticket', ticket);
+    const socket = new WebSocket(url);
+    return new Promise((resolve, reject) => {
+      let opened = false;
+      socket.onopen = () => {
+        opened = true;
+        resolve({
+          send: (text) => {
+            if (socket.readyState === WebSocket.OPEN) socket.send(text);
+          },
+          close: () => socket.close(1000),
+        });
+      };
+      socket.onmessage = (event) => {
+        if (typeof event.data === 'string') handlers.message(event.data);
+      };
+      socket.onclose = (event) => {
+        if (!opened) {
+          reject(new HostUnreachable('the live socket could not be opened'));
+          return;
+        }
+        // 1008 is the collector's "not with these credentials"; everything else may be tried again.
+        handlers.closed({
+          reason: event.code === 1008 ? 'refused' : 'lost',
+          message: event.reason || 'the link was lost',
+        });
+      };
+    });
+  }
+
+  async download(connection: string, path: string, suggestedName: string): Promise<string | null> {
+    const ticket = await this.ticket(connection);
+    const url = new URL(path, this.origin);
+    url.searchParams.set('ticket', ticket);
+    const link = document.createElement('a');
+    link.href = url.href;
+    link.download = suggestedName;
+    link.rel = 'noopener';
+    document.body.append(link);
+    link.click();
+    link.remove();
+    return suggestedName;
+  }
+
+  forget(): void {
+    this.storage.removeItem(TOKEN_KEY);
+  }
+
+  private async ticket(connection: string): Promise<string> {
+    const answer = await this.request(connection, { method: 'POST', path: '/api/v1/tickets' });
+    if (answer.status === 401 || answer.status === 403) {
+      throw new HostRefused('the collector does not accept this access token');
+    }
+    if (answer.status >= 400) throw new HostUnreachable(`the collector answered ${answer.status}`);
+    const { ticket } = JSON.parse(answer.body) as { ticket: string };
+    return ticket;
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The seam between the UI and whatever carries its bytes to a collector.
+ *
+ * Two implementations exist: `tauri.ts` (the desktop shell dials and holds the credentials) and
+ * `browser.ts` (fetch and WebSocket with a token from the URL's fragment). Nothing else in the UI
+ * knows which one it runs on, and no other file imports `@tauri-apps/*`.
+ */
+
+export interface Connection {
+  id: string;
+  name: string;
+  kind: 'local' | 'remote';
+  /** `ready` when the other side can be dialled; the shell's own words when it cannot. */
+  state: 'starting' | 'ready' | 'waiting' | 'stopped' | (string & {});
+  sentence: string | null;
+}
+
+export interface HostRequest {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Path with query, starting with `/api/`. */
+  path: string;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+export interface HostResponse {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+export interface Closed {
+  /** `refused` means trying again with the same credentials cannot help. */
+  reason: 'lost' | 'refused' | 'closed';
+  message: string;
+}
+
+/** One open live socket. Handlers are set before the first message can arrive. */
+export interface LiveSocket {
+  send(text: string): void;
+  close(): void;
+}
+
+export interface LiveHandlers {
+  message(text: string): void;
+  closed(why: Closed): void;
+}
+
+/** What the operator may set in the desktop app; unknown keys are kept as they came. */
+export interface DesktopPreferences {
+  notify_failure: boolean;
+  notify_silence: boolean;
+  notify_finish: boolean;
+  paused_until_at: number | null;
+  autostart: boolean;
+}
+
+export interface About {
+  version: string;
+  data_dir: string;
+  log_dir: string;
+  autostart_available: boolean;
+}
+
+/** What only an installed app can do. */
+export interface Desktop {
+  about(): Promise<About>;
+  openFolder(which: 'data' | 'logs'): Promise<void>;
+  preferences(): Promise<DesktopPreferences>;
+  setPreferences(change: Partial<DesktopPreferences>): Promise<DesktopPreferences>;
+  onPreferences(changed: (preferences: DesktopPreferences) => void): Promise<() => void>;
+  onConnections(changed: (connections: Connection[]) => void): Promise<() => void>;
+  /**
+   * Calls back with a route such as `/deployments/ID?seq=7` when a notification, the tray or a link
+   * asks for it; also with the one that started the app.
+   */
+  onNavigate(go: (path: string) => void): Promise<() => void>;
+  onQuitting(say: (sentence: string) => void): Promise<() => void>;
+}
+
+export interface Host {
+  readonly kind: 'desktop' | 'browser';
+  connections(): Promise<Connection[]>;
+  request(connection: string, request: HostRequest): Promise<HostResponse>;
+  /** Rejects with `HostRefused` when the collector does not accept the credentials. */
+  live(connection: string, handlers: LiveHandlers): Promise<LiveSocket>;
+  /** Saves what `path` answers as a file; resolves to where it went, or null when the operator backed out. */
+  download(connection: string, path: string, suggestedName: string): Promise<string | null>;
+  /** Forgets the credentials of this browser session, where the host holds any. */
+  forget?(): void;
+  desktop?: Desktop;
+}
+
+/** The collector does not accept the credentials: asking again with the same ones cannot help. */
+export class HostRefused extends Error {
+  override name = 'HostRefused';
+}
+
+/** The bytes did not get there or back: trying again may help. */
+export class HostUnreachable extends Error {
+  override name = 'HostUnreachable';
+}

@@ -1,0 +1,127 @@
+/**
+ * Find and filter over one log. Both run on the collector over the whole log; this holds the query,
+ * the bounded answer, and keeps the answer fresh while the log grows.
+ */
+import { ApiError, type Api } from '../api/client';
+import type { Matches, Query } from '../api/types';
+import { t } from '../shared/strings';
+import { matcherFor } from './ansi';
+
+export type LevelFilter = 'all' | 'warning' | 'error';
+export type SearchState =
+  | { kind: 'idle' }
+  | { kind: 'searching' }
+  | { kind: 'found'; matches: Matches }
+  | { kind: 'failed'; message: string };
+
+const TYPING_PAUSE_MS = 160;
+/** A growing log is searched again at most this often, and never more than a quarter of the time. */
+const REFRESH_MS = 1500;
+
+export class Search {
+  q = $state('');
+  regex = $state(false);
+  matchCase = $state(false);
+  level = $state<LevelFilter>('all');
+  onlyMatches = $state(false);
+  hits = $state.raw<SearchState>({ kind: 'idle' });
+  /** Rows that pass the filter, or null when everything is shown. */
+  private levelRows = $state.raw<Matches | null>(null);
+
+  readonly matcher = $derived(matcherFor(this.q, this.regex, this.matchCase));
+  readonly hitRows = $derived<readonly number[]>(this.hits.kind === 'found' ? this.hits.matches.rows : []);
+  readonly filter = $derived.by<Matches | null>(() => {
+    if (this.onlyMatches && this.q !== '') return this.hits.kind === 'found' ? this.hits.matches : null;
+    return this.level === 'all' ? null : this.levelRows;
+  });
+
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private generation = 0;
+  private searchedTotal = -1;
+  private total = 0;
+  private running = false;
+  private tookMs = 0;
+
+  constructor(
+    private readonly api: Api,
+    private readonly id: string,
+  ) {}
+
+  get active(): boolean {
+    return this.q !== '' || this.level !== 'all';
+  }
+
+  /** Something about the query changed: ask again after a pause in typing. */
+  changed(): void {
+    this.generation++;
+    if (this.q === '') {
+      this.hits = { kind: 'idle' };
+      this.onlyMatches = false;
+    } else if (this.hits.kind !== 'found') this.hits = { kind: 'searching' };
+    if (this.level === 'all') this.levelRows = null;
+    this.later(TYPING_PAUSE_MS);
+  }
+
+  /** The log grew (or was first known). */
+  grew(total: number): void {
+    this.total = total;
+    if (this.active && !this.running && this.timer === undefined && total !== this.searchedTotal) {
+      this.later(Math.max(REFRESH_MS, this.tookMs * 3));
+    }
+  }
+
+  query(): Query {
+    return {
+      ...(this.q === '' ? {} : { q: this.q, regex: this.regex, case: this.matchCase }),
+      ...(this.level === 'all' ? {} : { level: this.level }),
+    };
+  }
+
+  clear(): void {
+    this.q = '';
+    this.level = 'all';
+    this.changed();
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.generation++;
+  }
+
+  private later(ms: number): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      void this.run();
+    }, ms);
+  }
+
+  private async run(): Promise<void> {
+    if (!this.active) return;
+    const generation = this.generation;
+    const total = this.total;
+    const started = performance.now();
+    this.running = true;
+    try {
+      const [hits, levelRows] = await Promise.all([
+        this.q === '' ? null : this.api.matches(this.id, this.query()),
+        this.level === 'all' || (this.onlyMatches && this.q !== '')
+          ? null
+          : this.api.matches(this.id, { level: this.level }),
+      ]);
+      if (generation !== this.generation) return;
+      if (hits) this.hits = { kind: 'found', matches: hits };
+      if (levelRows) this.levelRows = levelRows;
+      this.searchedTotal = total;
+    } catch (cause) {
+      if (generation !== this.generation) return;
+      const message = cause instanceof ApiError ? cause.message : t.log.noAnswer;
+      this.hits = { kind: 'failed', message };
+      this.searchedTotal = total;
+    } finally {
+      this.running = false;
+      this.tookMs = performance.now() - started;
+      if (generation === this.generation) this.grew(this.total);
+    }
+  }
+}

@@ -1,0 +1,484 @@
+/**
+ * The state of one open log: where the operator looks, which rows are here, what is on its way.
+ *
+ * Positions are in rows, not pixels: WebKitGTK clamps an element's height near 33.5 million pixels,
+ * so no element is ever as tall as the log. `top` is the (fractional) position at the viewport's
+ * upper edge. Everything arriving is gathered and applied once per animation frame; the collector's
+ * window deltas are paid for with credits only after such a frame, so a hidden or slow page slows
+ * its own stream down and holds no more than `Pages` allows.
+ *
+ * Follow rule: the tail is followed until the operator moves up; then nothing on screen moves,
+ * whatever arrives, until they are at the end again.
+ */
+import type { Api } from '../api/client';
+import type { Phase, Row, WindowDelta, WindowSnapshot } from '../api/types';
+import type { LiveConnection, Subscription } from '../connection/connection.svelte';
+import { t } from '../shared/strings';
+import { FilteredDisplay, FoldedDisplay, type Display, type Item, type Stretch } from './display';
+import { PAGE_ROWS, Pages } from './pages';
+import { Search } from './search.svelte';
+import { Selection } from './selection.svelte';
+
+export const ROW_PX = 20;
+const WINDOW_ROWS = 300;
+const CREDITS = 16;
+const LOADS_AT_ONCE = 4;
+const LOAD_AGAIN_MS = 1000;
+const MOVE_PAUSE_MS = 60;
+/** Rows between the viewport's top and a row that was jumped to, as a share of the viewport. */
+const JUMP_AT = 1 / 3;
+
+export interface Slot {
+  position: number;
+  item: Item;
+  row: Row | undefined;
+}
+
+export class Viewer {
+  total = $state(0);
+  top = $state(0);
+  /** Height of the viewport in rows, fractional. */
+  height = $state(30);
+  following = $state(false);
+  cursor = $state<number | null>(null);
+  phases = $state.raw<readonly Phase[]>([]);
+  folded = $state.raw<ReadonlySet<number>>(new Set());
+  revealed = $state.raw<readonly Stretch[]>([]);
+  loadFailed = $state(false);
+  /** False until the first snapshot told how long the log is. */
+  known = $state(false);
+  /** What the operator should be told about the last jump ("wrapped to the first match"). */
+  said = $state('');
+
+  readonly search: Search;
+  readonly selection = new Selection();
+  private readonly pages = new Pages();
+  private version = $state(0);
+  private seenTotal = $state(0);
+
+  readonly display = $derived.by<Display>(() => {
+    const filter = this.search.filter;
+    if (filter) return new FilteredDisplay(this.total, filter.rows, this.revealed);
+    const stretches: Stretch[] = [];
+    for (const phase of this.phases) {
+      if (this.folded.has(phase.index)) stretches.push(this.bodyOf(phase));
+    }
+    return new FoldedDisplay(this.total, stretches);
+  });
+  readonly maxTop = $derived(Math.max(0, this.display.length - this.height));
+  readonly unseen = $derived(this.following ? 0 : Math.max(0, this.total - this.seenTotal));
+  readonly slots = $derived.by<Slot[]>(() => {
+    void this.version;
+    const out: Slot[] = [];
+    const first = Math.floor(this.top);
+    const count = Math.ceil(this.height) + 1;
+    for (let position = first; position < first + count; position++) {
+      const item = this.display.at(position);
+      if (!item) break;
+      out.push({ position, item, row: item.kind === 'row' ? this.pages.get(item.row) : undefined });
+    }
+    return out;
+  });
+  readonly complete = $derived(this.slots.every((slot) => slot.item.kind === 'hidden' || slot.row));
+  readonly topRow = $derived(rowOf(this.slots[0]?.item));
+
+  private subscription: Subscription | null = null;
+  private owedCredits = 0;
+  private nextTotal = 0;
+  private frame: number | null = null;
+  private moveTimer: ReturnType<typeof setTimeout> | undefined;
+  private sentWindow = { from: -1, follow: false };
+  private readonly loading = new Set<string>();
+  private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private closed = false;
+  private pendingJump: number | null = null;
+  private epoch: string | null = null;
+
+  constructor(
+    private readonly api: Api,
+    private readonly connection: LiveConnection,
+    readonly id: string,
+  ) {
+    this.search = new Search(api, id);
+  }
+
+  /** Begins at the tail, or at a row. `total` is what the summary said, to paint before the snapshot. */
+  open(at: { row: number } | 'tail', total: number, follow: boolean): void {
+    performance.clearMarks('log-open');
+    performance.mark('log-open');
+    this.total = this.nextTotal = this.seenTotal = total;
+    this.known = total > 0;
+    this.following = at === 'tail' && follow;
+    if (at === 'tail') this.top = this.maxTop;
+    else this.jumpTo(at.row);
+    const from = at === 'tail' ? Math.max(0, total - WINDOW_ROWS) : this.windowFrom();
+    const request = {
+      topic: 'window',
+      deployment_id: this.id,
+      from,
+      count: WINDOW_ROWS,
+      follow: this.following,
+      credits: CREDITS,
+    };
+    this.sentWindow = { from, follow: this.following };
+    this.subscription = this.connection.subscribe<WindowSnapshot, WindowDelta>(request, {
+      snapshot: (data) => {
+        if (this.epoch !== null && this.epoch !== this.connection.serverEpoch) this.pages.clear();
+        this.epoch = this.connection.serverEpoch;
+        this.owedCredits = 0;
+        this.known = true;
+        this.nextTotal = data.total_rows;
+        this.take(data.total_rows, data.rows);
+      },
+      delta: (data) => {
+        this.owedCredits++;
+        this.take(data.total_rows, data.rows);
+      },
+    });
+    this.schedule();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.subscription?.close();
+    this.search.close();
+    clearTimeout(this.moveTimer);
+    clearTimeout(this.retryTimer);
+    if (this.frame !== null) cancelAnimationFrame(this.frame);
+  }
+
+  resize(heightPx: number): void {
+    const height = Math.max(1, heightPx / ROW_PX);
+    if (height === this.height) return;
+    const at = this.cursor === null ? null : this.display.positionOf(this.cursor);
+    const seen = at !== null && at >= this.top - 1 && at < this.top + this.height;
+    const atEnd = this.total > 0 && this.top >= this.maxTop - 1e-6;
+    this.height = height;
+    this.top = this.following || atEnd ? this.maxTop : Math.min(this.top, this.maxTop);
+    // a card that opens above must not push the current row out of sight
+    if (seen && at + 1 > this.top + height) this.top = Math.min(this.maxTop, at + 1 - height * (1 - JUMP_AT));
+    this.schedule();
+  }
+
+  /** Moves the view; moving up leaves the tail, reaching the end follows it again. */
+  scrollTo(top: number): void {
+    const next = Math.max(0, Math.min(this.maxTop, top));
+    if (next < this.top - 1e-6) this.leaveTail();
+    else if (next >= this.maxTop - 1e-6 && !this.search.filter) this.following = true;
+    this.top = next;
+    this.schedule();
+  }
+
+  scrollBy(rows: number): void {
+    if (rows > 0 && this.following) return;
+    this.scrollTo(this.top + rows);
+  }
+
+  follow(): void {
+    this.following = true;
+    this.cursor = null;
+    this.top = this.maxTop;
+    this.schedule();
+  }
+
+  toggleFollow(): void {
+    if (this.following) this.leaveTail();
+    else this.follow();
+    this.schedule();
+  }
+
+  /** Shows a row a third down the viewport, opening whatever hides it, and makes it the current one. */
+  jumpTo(row: number): void {
+    const target = Math.max(0, Math.min(this.total - 1, row));
+    performance.clearMarks('jump');
+    performance.clearMarks('row-painted');
+    performance.mark('jump', { detail: { row: target } });
+    this.pendingJump = target;
+    this.leaveTail();
+    this.reveal(target);
+    this.cursor = target;
+    const wanted = Math.floor(this.display.positionOf(target) - this.height * JUMP_AT);
+    this.top = Math.max(0, Math.min(this.maxTop, wanted));
+    // a jump does not wait for the next frame to ask for its rows
+    this.loadMissing();
+    this.schedule();
+  }
+
+  /** Moves the current row by display positions, keeping it in view. */
+  moveCursor(by: number): void {
+    const { display } = this;
+    if (display.length === 0) return;
+    let position: number;
+    if (this.cursor === null) {
+      position = this.following || by < 0 ? display.length - 1 : Math.ceil(this.top);
+      if (!this.following && by < 0)
+        position = Math.min(display.length - 1, Math.floor(this.top + this.height - 1));
+    } else {
+      position = display.positionOf(this.cursor) + by;
+    }
+    position = Math.max(0, Math.min(display.length - 1, position));
+    const step = by < 0 ? -1 : 1;
+    while (display.at(position)?.kind === 'hidden') position += step;
+    const item = display.at(position);
+    if (!item || item.kind !== 'row') return;
+    this.leaveTail();
+    this.cursor = item.row;
+    if (position < this.top) this.top = position;
+    else if (position + 1 > this.top + this.height)
+      this.top = Math.min(this.maxTop, position + 1 - this.height);
+    this.schedule();
+  }
+
+  setPhases(phases: readonly Phase[]): void {
+    this.phases = phases;
+  }
+
+  fold(index: number): void {
+    const next = new Set(this.folded);
+    if (!next.delete(index)) next.add(index);
+    this.refold(next);
+  }
+
+  foldAll(on: boolean): void {
+    this.refold(new Set(on ? this.phases.map((phase) => phase.index) : []));
+  }
+
+  /** Shows up to `most` of the rows that a filter hides in a stretch, from both of its ends. */
+  revealStretch(from: number, to: number, most = 10): void {
+    const anchor = from > 0 ? from - 1 : to;
+    const stretches =
+      to - from <= most * 2
+        ? [{ from, to }]
+        : [
+            { from, to: from + most },
+            { from: to - most, to },
+          ];
+    const before = this.display.positionOf(anchor) - this.top;
+    this.revealed = [...this.revealed, ...stretches];
+    this.top = Math.max(0, Math.min(this.maxTop, this.display.positionOf(anchor) - before));
+    this.schedule();
+  }
+
+  /** The filter changed: keep looking at the same row, or the nearest that is shown. */
+  refiltered(keep: number | null): void {
+    this.revealed = [];
+    if (this.following) this.top = this.maxTop;
+    else if (keep !== null) {
+      this.top = Math.max(0, Math.min(this.maxTop, this.display.positionOf(keep) - this.height * JUMP_AT));
+    }
+    this.schedule();
+  }
+
+  phaseAt(row: number): Phase | null {
+    let found: Phase | null = null;
+    for (const phase of this.phases) {
+      if (phase.state !== 'pending' && phase.first_row <= row) found = phase;
+    }
+    return found;
+  }
+
+  rowNow(row: number): Row | undefined {
+    return this.pages.get(row);
+  }
+
+  /** Goes to the next or previous row the collector finds, and says when it went around the end. */
+  async findFrom(
+    query: Parameters<Api['find']>[1],
+    direction: 'next' | 'previous',
+    none: string,
+  ): Promise<void> {
+    const here = this.cursor ?? (this.following ? this.total : this.topRow);
+    const from = direction === 'next' ? here + (this.cursor === null && !this.following ? 0 : 1) : here - 1;
+    const wrapFrom = from < 0 ? this.total - 1 : from >= this.total ? 0 : from;
+    const found = await this.api.find(this.id, query, wrapFrom, direction);
+    if (this.closed) return;
+    if (found.row === null) {
+      this.said = none;
+      return;
+    }
+    const wrapped = found.wrapped || wrapFrom !== from;
+    this.said = wrapped ? (direction === 'next' ? t.log.wrappedTop : t.log.wrappedEnd) : '';
+    this.jumpTo(found.row);
+  }
+
+  /** Reads rows for copying without disturbing what is held for viewing. */
+  async *read(from: number, to: number): AsyncGenerator<Row[]> {
+    let row = from;
+    while (row <= to) {
+      const page = await this.api.rows(this.id, row, Math.min(1000, to - row + 1));
+      if (page.rows.length === 0) return;
+      yield page.rows;
+      row = page.rows.at(-1)!.row + 1;
+    }
+  }
+
+  /** Called by the component after it painted; measures a jump once its rows are really there. */
+  painted(): void {
+    if (this.pendingJump === null || !this.complete || this.slots.length === 0) return;
+    const row = this.pendingJump;
+    this.pendingJump = null;
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        performance.clearMarks('row-painted');
+        performance.mark('row-painted', { detail: { row } });
+      }, 0),
+    );
+  }
+
+  /** The rows a folded phase hides: all but its header. */
+  bodyOf(phase: Phase): Stretch {
+    const next = this.phases.find((other) => other.first_row > phase.first_row && other.state !== 'pending');
+    const end = phase.last_row !== null ? phase.last_row + 1 : next ? next.first_row : this.total;
+    return { from: phase.first_row + 1, to: end };
+  }
+
+  private refold(next: ReadonlySet<number>): void {
+    const row = this.cursor ?? this.topRow;
+    const before = this.display.positionOf(row) - this.top;
+    this.folded = next;
+    this.top = this.following
+      ? this.maxTop
+      : Math.max(0, Math.min(this.maxTop, this.display.positionOf(row) - before));
+    this.schedule();
+  }
+
+  private reveal(row: number): void {
+    if (!this.display.isHidden(row)) return;
+    if (this.search.filter) {
+      this.revealed = [...this.revealed, { from: row - 3, to: row + 4 }];
+      return;
+    }
+    const next = new Set(this.folded);
+    for (const phase of this.phases) {
+      const body = this.bodyOf(phase);
+      if (row >= body.from && row < body.to) next.delete(phase.index);
+    }
+    this.folded = next;
+  }
+
+  private leaveTail(): void {
+    if (!this.following) return;
+    this.following = false;
+    this.seenTotal = this.total;
+  }
+
+  private take(total: number, rows: readonly Row[]): void {
+    // a page over HTTP may have told of more rows than a delta that was sent before it
+    this.nextTotal = Math.max(total, this.nextTotal);
+    this.pages.put(rows);
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (this.frame !== null || this.closed) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = null;
+      this.apply();
+    });
+  }
+
+  private apply(): void {
+    if (this.total !== this.nextTotal) {
+      this.total = this.nextTotal;
+      this.search.grew(this.total);
+    }
+    if (this.following) {
+      this.top = this.maxTop;
+      this.seenTotal = this.total;
+    } else if (this.top > this.maxTop) {
+      this.top = this.maxTop;
+    }
+    this.version++;
+    if (this.owedCredits > 0) {
+      this.subscription?.tell('credit', { credits: this.owedCredits });
+      this.owedCredits = 0;
+    }
+    this.moveWindow();
+    this.loadMissing();
+  }
+
+  private windowFrom(): number {
+    const middle = this.topRow + Math.floor(this.height / 2);
+    return Math.max(0, middle - WINDOW_ROWS / 2);
+  }
+
+  /** Keeps the live window over what is on screen, so that open rows there keep changing. */
+  private moveWindow(): void {
+    if (!this.subscription || this.moveTimer !== undefined) return;
+    const { following, sentWindow } = this;
+    const from = following ? sentWindow.from : this.windowFrom();
+    const moved =
+      following !== sentWindow.follow || (!following && Math.abs(from - sentWindow.from) > WINDOW_ROWS / 6);
+    if (!moved) return;
+    this.moveTimer = setTimeout(() => {
+      this.moveTimer = undefined;
+      const follow = this.following;
+      const now = follow ? Math.max(0, this.total - WINDOW_ROWS) : this.windowFrom();
+      this.sentWindow = { from: now, follow };
+      const window = { from: now, count: WINDOW_ROWS, follow };
+      this.subscription?.tell('window', window, window);
+    }, MOVE_PAUSE_MS);
+  }
+
+  /** Asks for the rows on screen that are not here, nearest first and a bounded number at once. */
+  private loadMissing(): void {
+    if (this.slots.length === 0) return;
+    const sparse = this.search.filter !== null;
+    let first = Number.MAX_SAFE_INTEGER;
+    let last = -1;
+    let from = -1;
+    let to = -1;
+    const ask = (): void => {
+      if (from >= 0) void this.load(from, to);
+      from = -1;
+    };
+    for (const slot of this.slots) {
+      if (slot.item.kind !== 'row') continue;
+      const row = slot.item.row;
+      first = Math.min(first, row);
+      last = Math.max(last, row);
+      const stale = slot.row?.open === true && row < this.total - 1 && sparse;
+      if (slot.row && !stale) continue;
+      const page = Math.floor(row / PAGE_ROWS);
+      if (from >= 0 && (sparse ? row - from < 100 : Math.floor(from / PAGE_ROWS) === page)) {
+        to = Math.max(to, row);
+        continue;
+      }
+      ask();
+      from = row;
+      to = sparse ? row : Math.min(this.total, (page + 1) * PAGE_ROWS) - 1;
+    }
+    ask();
+    if (last >= 0 && !sparse) this.pages.touch(first, last);
+  }
+
+  private async load(from: number, to: number): Promise<void> {
+    const key = `${from}`;
+    if (this.loading.has(key) || this.loading.size >= LOADS_AT_ONCE || this.retryTimer !== undefined) return;
+    this.loading.add(key);
+    try {
+      const page = await this.api.rows(this.id, from, to - from + 1);
+      if (this.closed) return;
+      if (page.rows.length === 0) throw new Error('no rows where rows were promised');
+      this.loadFailed = false;
+      this.pages.put(page.rows);
+      if (page.total_rows > this.nextTotal) this.nextTotal = page.total_rows;
+    } catch {
+      if (this.closed) return;
+      this.loadFailed = true;
+      this.retryTimer = setTimeout(() => {
+        this.retryTimer = undefined;
+        this.schedule();
+      }, LOAD_AGAIN_MS);
+    } finally {
+      this.loading.delete(key);
+      if (this.pendingJump !== null && !this.closed) this.apply();
+      else this.schedule();
+    }
+  }
+}
+
+function rowOf(item: Item | undefined): number {
+  if (!item) return 0;
+  return item.kind === 'row' ? item.row : item.from;
+}

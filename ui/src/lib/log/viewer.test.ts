@@ -1,0 +1,158 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { FakeHost, phase, row } from '../../test/fixtures';
+import { Api } from '../api/client';
+import { LiveConnection } from '../connection/connection.svelte';
+import { ROW_PX, Viewer } from './viewer.svelte';
+
+/** Waits for a condition, with a deadline that a busy machine can keep. */
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
+
+/** A log of a million rows that answers pages as a collector does. */
+const TOTAL = 1_000_000;
+
+async function opened(at: { row: number } | 'tail', total = TOTAL, follow = true) {
+  const host = new FakeHost((request) => {
+    const url = new URL(request.path, 'http://x');
+    const from = Number(url.searchParams.get('from'));
+    const count = Number(url.searchParams.get('count'));
+    if (url.pathname.endsWith('/rows')) {
+      const rows = Array.from({ length: Math.max(0, Math.min(count, total - from)) }, (_, i) =>
+        row(from + i),
+      );
+      return { body: { total_rows: total, first_row: from, rows, acked_seq: total } };
+    }
+    if (url.pathname.endsWith('/find')) return { body: { row: 777, wrapped: false } };
+    return { status: 404, body: {} };
+  });
+  const connection = new LiveConnection(host, 'here');
+  connection.start();
+  const viewer = new Viewer(new Api(host, 'here'), connection, 'one');
+  viewer.resize(30 * ROW_PX);
+  viewer.open(at, total, follow);
+  await eventually(() => expect(viewer.complete).toBe(true));
+  const id = host.idOf('window');
+  const tail = (first: number, count: number) =>
+    host.say({
+      type: 'delta',
+      id,
+      data: {
+        total_rows: first + count,
+        from: first,
+        rows: Array.from({ length: count }, (_, i) => row(first + i)),
+      },
+    });
+  return { host, connection, viewer, id, tail };
+}
+
+const shown = (viewer: Viewer) => viewer.slots.map((slot) => (slot.item.kind === 'row' ? slot.item.row : -1));
+
+beforeEach(() => performance.clearMarks());
+
+describe('the viewer', () => {
+  it('opens at the tail of a long log by asking for one screen, not for the log', async () => {
+    const { host, viewer } = await opened('tail');
+    expect(shown(viewer).at(-1)).toBe(TOTAL - 1);
+    const asked = host.requests.map((request) =>
+      Number(new URL(request.path, 'http://x').searchParams.get('count')),
+    );
+    expect(asked.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(600);
+    viewer.close();
+  });
+
+  it('follows the tail, row by row without a hole', async () => {
+    const { viewer, tail } = await opened('tail');
+    for (let i = 0; i < 20; i++) tail(TOTAL + i * 5, 5);
+    await eventually(() => expect(viewer.total).toBe(TOTAL + 100));
+    const rows = shown(viewer);
+    expect(rows.at(-1)).toBe(TOTAL + 99);
+    rows.forEach((number, i) => expect(number).toBe(rows[0]! + i));
+    expect(viewer.unseen).toBe(0);
+    viewer.close();
+  });
+
+  it('stays put once the operator scrolled up, and counts what came', async () => {
+    const { viewer, tail } = await opened('tail');
+    viewer.scrollBy(-100);
+    const before = shown(viewer);
+    tail(TOTAL, 312);
+    await eventually(() => expect(viewer.total).toBe(TOTAL + 312));
+    expect(viewer.following).toBe(false);
+    expect(shown(viewer)).toEqual(before);
+    expect(viewer.unseen).toBe(312);
+    viewer.follow();
+    expect(viewer.unseen).toBe(0);
+    expect(shown(viewer).at(-1)).toBe(TOTAL + 311);
+    viewer.close();
+  });
+
+  it('pays for deltas only after they were applied', async () => {
+    const { host, viewer, tail } = await opened('tail');
+    tail(TOTAL, 1);
+    tail(TOTAL + 1, 1);
+    expect(host.socket.sent.some((message) => message['type'] === 'credit')).toBe(false);
+    await eventually(() =>
+      expect(host.socket.sent.filter((message) => message['type'] === 'credit')).toEqual([
+        { type: 'credit', id: expect.any(Number), credits: 2 },
+      ]),
+    );
+    viewer.close();
+  });
+
+  it('jumps to any row, shows it, and measures when it was painted', async () => {
+    const { viewer } = await opened('tail');
+    viewer.jumpTo(543_210);
+    await eventually(() => expect(viewer.complete).toBe(true));
+    expect(shown(viewer)).toContain(543_210);
+    expect(viewer.cursor).toBe(543_210);
+    viewer.painted();
+    await eventually(() => expect(performance.getEntriesByName('row-painted')).toHaveLength(1));
+    viewer.close();
+  });
+
+  it('opens the phase that hides the row it jumps to', async () => {
+    const { viewer } = await opened('tail');
+    viewer.setPhases([
+      phase({ index: 0, first_row: 0, last_row: 499_999, state: 'succeeded' }),
+      phase({ index: 1, first_row: 500_000, last_row: null }),
+    ]);
+    viewer.foldAll(true);
+    expect(viewer.display.length).toBe(2);
+    viewer.jumpTo(123_456);
+    expect(viewer.folded.has(0)).toBe(false);
+    expect(viewer.folded.has(1)).toBe(true);
+    expect(shown(viewer)).toContain(123_456);
+    viewer.close();
+  });
+
+  it('moves the live window to where the operator looks', async () => {
+    const { host, viewer } = await opened('tail');
+    viewer.jumpTo(400_000);
+    await eventually(() => {
+      const moved = host.socket.sent.findLast((message) => message['type'] === 'window');
+      expect(moved).toMatchObject({ follow: false });
+      expect(moved!['from']).toBeGreaterThan(399_000);
+      expect(moved!['from']).toBeLessThan(400_000);
+    });
+    viewer.close();
+  });
+
+  it('asks again when rows could not be had, and says so meanwhile', async () => {
+    const { host, viewer } = await opened('tail');
+    const answer = host.answer;
+    host.answer = () => ({ status: 503, body: {} });
+    viewer.jumpTo(10_000);
+    await eventually(() => expect(viewer.loadFailed).toBe(true));
+    expect(viewer.complete).toBe(false);
+    host.answer = answer;
+    await eventually(() => expect(viewer.complete).toBe(true));
+    expect(viewer.loadFailed).toBe(false);
+    viewer.close();
+  });
+
+  it('goes where the collector found something', async () => {
+    const { viewer } = await opened('tail');
+    await viewer.findFrom({ level: 'error' }, 'next', 'nothing');
+    expect(viewer.cursor).toBe(777);
+    viewer.close();
+  });
+});

@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { quote, wrapCommand } from '../live/teach';
+import { bytes, duration, offset, percent } from './format';
+import { Preferences } from './preferences.svelte';
+import { deploymentLink, parseRoute } from './router.svelte';
+
+describe('format', () => {
+  it.each([
+    [0, '0:00'],
+    [61_500_000, '1:01'],
+    [3_723_000_000, '1:02:03'],
+    [-5, '0:00'],
+  ])('%d µs is %s', (us, text) => expect(duration(us)).toBe(text));
+  it.each([
+    [999, '999 B'],
+    [1500, '1.5 kB'],
+    [999_600, '1.0 MB'],
+    [412e9, '412 GB'],
+  ])('%d bytes is %s', (value, text) => expect(bytes(value)).toBe(text));
+  it('never says done before it is', () => expect(percent(0.999)).toBe('99 %'));
+  it('keeps milliseconds exact', () => expect(offset(59_999_900)).toBe('+0:59.999'));
+});
+
+describe('routes', () => {
+  it.each([
+    ['', { name: 'live' }],
+    ['#/live', { name: 'live' }],
+    ['#/settings', { name: 'settings' }],
+    ['#/deployments/a-b?seq=12', { name: 'deployment', id: 'a-b', seq: 12 }],
+    ['#/deployments/a-b?seq=-1', { name: 'deployment', id: 'a-b', seq: null }],
+    ['#/deployments/a-b', { name: 'deployment', id: 'a-b', seq: null }],
+    ['#/fleet', { name: 'unknown', path: 'fleet' }],
+  ])('%s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
+  it('come back from their links', () => {
+    expect(parseRoute(deploymentLink('x/y', 0))).toEqual({ name: 'deployment', id: 'x/y', seq: 0 });
+  });
+});
+
+describe('preferences', () => {
+  it('survive, and survive nonsense', () => {
+    localStorage.clear();
+    const first = new Preferences(localStorage);
+    first.setTheme('light');
+    first.dismiss('one');
+    const second = new Preferences(localStorage);
+    expect(second.theme).toBe('light');
+    expect(second.dismissed.has('one')).toBe(true);
+    localStorage.setItem('deckport.preferences', '{broken');
+    expect(new Preferences(localStorage).theme).toBe('system');
+  });
+});
+
+describe('the taught command', () => {
+  it('can be pasted as it is, whatever the path', () => {
+    expect(quote("/home/o'neil/to ken")).toBe(`'/home/o'\\''neil/to ken'`);
+    const info = { listen: 'http://10.0.0.5:7443', token_file: '/var/lib/deck port/token' };
+    expect(wrapCommand(info as never, '-- bash install.sh')).toBe(
+      `deckport-agent wrap --collector http://10.0.0.5:7443 --token-file '/var/lib/deck port/token' --name "$(hostname)" -- bash install.sh`,
+    );
+  });
+});

@@ -1,0 +1,53 @@
+/** The keyboard, as the sheet shows it. The handlers stand with what they act on. */
+export const sheet: { title: string; keys: [string, string][] }[] = [
+  {
+    title: 'Everywhere',
+    keys: [
+      ['Ctrl+K', 'Go anywhere'],
+      ['?', 'This sheet'],
+      ['g+l', 'Live'],
+      ['g+s', 'Settings'],
+    ],
+  },
+  {
+    title: 'Live',
+    keys: [
+      ['↑ ↓', 'Previous, next deployment'],
+      ['Enter', 'Open it'],
+    ],
+  },
+  {
+    title: 'Log: move',
+    keys: [
+      ['j k ↑ ↓', 'Line by line'],
+      ['PgUp PgDn', 'Page by page'],
+      ['Home End', 'First line, end'],
+      ['Shift+G', 'End'],
+      ['Ctrl+G', 'Go to line'],
+      ['f', 'Follow the end'],
+      ['e E', 'Next, previous error'],
+      ['o', 'Fold or unfold the phase'],
+    ],
+  },
+  {
+    title: 'Log: find and take',
+    keys: [
+      ['/', 'Find in the whole log'],
+      ['n N', 'Next, previous match'],
+      ['y', 'Copy link to the line'],
+      ['Ctrl+C', 'Copy the selection'],
+      ['Esc', 'Leave find, drop the selection'],
+    ],
+  },
+];
+
+/** True when a key press belongs to a field, a menu or a dialog rather than to the screen. */
+export function inField(event: KeyboardEvent): boolean {
+  const target = event.target;
+  return (
+    target instanceof HTMLElement &&
+    target.closest(
+      'input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="listbox"]',
+    ) !== null
+  );
+}
