@@ -1,0 +1,74 @@
+//! The collector inside the app, as the thing that the supervisor keeps running.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use deckport_collector::{Collector, Config, StartError};
+use tokio::io::DuplexStream;
+
+use crate::supervisor::{Server, StartFailure};
+
+/// What every start needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) data_dir: PathBuf,
+}
+
+impl Server for Collector {
+    type Plan = Plan;
+
+    async fn start(plan: &Plan, listen: Option<SocketAddr>) -> Result<Self, StartFailure> {
+        let config = Config { listen, ..Config::new(plan.data_dir.clone()) };
+        // Opening a database blocks anyhow, and its future cannot move between threads: it gets one of its own. When
+        // nobody waits any more, what was started is dropped there, which stops it.
+        let runtime = tokio::runtime::Handle::current();
+        let started =
+            tokio::task::spawn_blocking(move || runtime.block_on(Collector::start(config))).await;
+        match started {
+            Ok(Ok(collector)) => Ok(collector),
+            Ok(Err(error)) => {
+                Err(StartFailure { address_taken: is_address_taken(&error), why: in_full(&error) })
+            }
+            Err(crash) => Err(StartFailure {
+                address_taken: false,
+                why: format!("it crashed while starting ({crash})"),
+            }),
+        }
+    }
+
+    fn listen_addr(&self) -> Option<SocketAddr> {
+        Collector::listen_addr(self)
+    }
+
+    fn dial(&self) -> DuplexStream {
+        Collector::dial(self)
+    }
+
+    async fn stopped(&self) -> String {
+        Collector::stopped(self).await.to_string()
+    }
+
+    async fn shutdown(self) -> Result<(), String> {
+        Collector::shutdown(self).await.map_err(|error| in_full(&error))
+    }
+}
+
+/// Whether a start without the port may work.
+fn is_address_taken(error: &StartError) -> bool {
+    let StartError::Listen { source, .. } = error else { return false };
+    matches!(source.kind(), std::io::ErrorKind::AddrInUse | std::io::ErrorKind::PermissionDenied)
+}
+
+/// The error and its causes in one line.
+fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,88 @@
+//! The live socket (`/ws/live`) over a dialled stream.
+//!
+//! Messages up to 8 MiB come in; pings are answered by the library while somebody reads. Whoever stops reading fills
+//! the stream, and the collector then treats this viewer as a slow one: it never buffers without bound for us.
+
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use super::http::HOST;
+use super::{Bytes, Connection, ConnectionError};
+
+const LARGEST_MESSAGE: usize = 8 << 20;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The collector pings every 15 s; a socket silent for three of those is dead.
+const SILENCE: Duration = Duration::from_secs(50);
+
+type Stream = WebSocketStream<Box<dyn Bytes>>;
+
+/// What a viewer gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Received {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Reading(SplitStream<Stream>);
+
+#[derive(Debug)]
+pub(crate) struct Writing(SplitSink<Stream, Message>);
+
+/// Opens a live socket on the connection.
+pub(crate) async fn open(connection: &Connection) -> Result<(Reading, Writing), ConnectionError> {
+    let stream = connection.dial().await?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(LARGEST_MESSAGE))
+        .max_frame_size(Some(LARGEST_MESSAGE));
+    let url = format!("ws://{HOST}/ws/live");
+    let handshake = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
+    match timeout(PATIENCE, handshake).await {
+        Ok(Ok((socket, _))) => {
+            let (writing, reading) = socket.split();
+            Ok((Reading(reading), Writing(writing)))
+        }
+        Ok(Err(error)) => Err(ConnectionError::Broken(error.to_string())),
+        Err(_) => Err(ConnectionError::TimedOut(PATIENCE.as_secs())),
+    }
+}
+
+impl Reading {
+    /// The next message; `None` when the other side ended in good order. May be dropped between messages.
+    pub(crate) async fn next(&mut self) -> Result<Option<Received>, ConnectionError> {
+        loop {
+            let message = match timeout(SILENCE, self.0.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return Err(ConnectionError::Broken(error.to_string())),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(ConnectionError::TimedOut(SILENCE.as_secs())),
+            };
+            match message {
+                Message::Text(text) => return Ok(Some(Received::Text(text.as_str().to_owned()))),
+                Message::Binary(bytes) => return Ok(Some(Received::Binary(bytes.to_vec()))),
+                Message::Close(_) => return Ok(None),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+}
+
+impl Writing {
+    pub(crate) async fn send(&mut self, text: String) -> Result<(), ConnectionError> {
+        match timeout(PATIENCE, self.0.send(Message::text(text))).await {
+            Ok(sent) => sent.map_err(|error| ConnectionError::Broken(error.to_string())),
+            Err(_) => Err(ConnectionError::TimedOut(PATIENCE.as_secs())),
+        }
+    }
+
+    pub(crate) async fn close(&mut self) {
+        // Best effort: the other side sees the stream end in any case.
+        let _ = timeout(Duration::from_secs(1), self.0.close()).await;
+    }
+}

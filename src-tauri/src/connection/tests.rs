@@ -1,0 +1,149 @@
+//! Requests and live sockets against a scripted collector behind the same dial.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::http::{Ask, download, fetch};
+use super::socket::Received;
+use super::*;
+use crate::supervisor::{Server, StartFailure};
+
+/// Answers every stream with what the test planned.
+struct Scripted(Answer);
+
+#[derive(Clone)]
+enum Answer {
+    /// These bytes, once a whole request head has come.
+    Bytes(Vec<u8>),
+    /// A body of this size without an announced length.
+    Endless(usize),
+    Echo,
+}
+
+impl Server for Scripted {
+    type Plan = Answer;
+
+    async fn start(answer: &Answer, _: Option<SocketAddr>) -> Result<Self, StartFailure> {
+        Ok(Scripted(answer.clone()))
+    }
+
+    fn listen_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn dial(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::spawn(answer(self.0.clone(), far));
+        near
+    }
+
+    async fn stopped(&self) -> String {
+        std::future::pending().await
+    }
+
+    async fn shutdown(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+async fn answer(answer: Answer, mut far: DuplexStream) {
+    if let Answer::Echo = answer {
+        let Ok(mut socket) = tokio_tungstenite::accept_async(far).await else { return };
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Text(text) = message {
+                let _ = socket.send(Message::Ping(b"p".to_vec().into())).await;
+                let _ =
+                    socket.send(Message::Binary(text.as_str().as_bytes().to_vec().into())).await;
+                let _ = socket.send(Message::text(format!("you said {text}"))).await;
+            }
+        }
+        return;
+    }
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        let Ok(byte) = far.read_u8().await else { return };
+        head.push(byte);
+    }
+    match answer {
+        Answer::Bytes(bytes) => drop(far.write_all(&bytes).await),
+        Answer::Endless(size) => {
+            let _ = far
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n",
+                )
+                .await;
+            let _ = far.write_all(&vec![b'x'; size]).await;
+        }
+        Answer::Echo => {}
+    }
+}
+
+async fn connection(answer: Answer) -> Connection {
+    let supervisor = Supervisor::start::<Scripted>(answer, ([127, 0, 0, 1], 0).into());
+    let mut standing = supervisor.standing();
+    standing.wait_for(|standing| matches!(standing, Standing::Ready { .. })).await.unwrap();
+    Connection::local(supervisor)
+}
+
+#[tokio::test]
+async fn an_answer_comes_back_as_it_was_sent() {
+    let answer =
+        b"HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+            .to_vec();
+    let connection = connection(Answer::Bytes(answer)).await;
+    let answer = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (409, b"{}".as_slice()));
+    assert_eq!(answer.headers["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_bound_is_refused_but_a_download_is_not() {
+    let size = http::LARGEST_ANSWER + 1;
+    let connection = connection(Answer::Endless(size)).await;
+    let refused = fetch(&connection, Ask::get("/api/v1/x")).await.unwrap_err();
+    assert_eq!(refused, ConnectionError::TooLarge(8));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("log.txt");
+    assert_eq!(download(&connection, Ask::get("/api/v1/x"), &target).await.unwrap(), size as u64);
+    assert_eq!(std::fs::metadata(&target).unwrap().len(), size as u64);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left behind");
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_leaves_no_file() {
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec();
+    let connection = connection(Answer::Bytes(cut)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let broken = download(&connection, Ask::get("/api/v1/x"), &folder.path().join("log.txt")).await;
+    assert!(matches!(broken, Err(ConnectionError::Broken(_))), "{broken:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_at_once_is_an_error_that_may_pass() {
+    let connection = connection(Answer::Bytes(Vec::new())).await;
+    let error = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap_err();
+    assert!(error.retryable() && error.code() == "broken", "{error:?}");
+}
+
+#[tokio::test]
+async fn a_live_socket_carries_text_and_bytes() {
+    let connection = connection(Answer::Echo).await;
+    let (mut reading, mut writing) = socket::open(&connection).await.unwrap();
+    writing.send("hello".into()).await.unwrap();
+    assert_eq!(reading.next().await.unwrap(), Some(Received::Binary(b"hello".to_vec())));
+    assert_eq!(reading.next().await.unwrap(), Some(Received::Text("you said hello".into())));
+    writing.close().await;
+    assert_eq!(reading.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_says_so() {
+    let connection = connection(Answer::Echo).await;
+    let Way::Local(supervisor) = &connection.way;
+    assert_eq!(supervisor.shutdown().await, None);
+    let error = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap_err();
+    assert_eq!(error, ConnectionError::NotReady("The collector has stopped.".into()));
+    assert_eq!(connection.describe().state, State::Stopped);
+}

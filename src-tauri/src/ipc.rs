@@ -1,0 +1,216 @@
+//! What the page may ask of the shell. This list and the events are the whole surface; there are no routes in it.
+//!
+//! Errors are the API's own shape (`code`, `message`, `retryable`). Sizes are bounded in [`crate::connection::http`]
+//! and [`crate::live`]. Events to the page: `navigate`, `connections`, `preferences`, `quitting`.
+
+#![expect(clippy::needless_pass_by_value, reason = "tauri hands a command its arguments by value")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tauri::State;
+use tauri::ipc::Channel;
+
+use crate::connection::{ConnectionError, Described, http};
+use crate::desktop::Desktop;
+use crate::live::Delivered;
+use crate::preferences::Choices;
+use crate::watch::desk::Deed;
+use crate::watch::fleet::Which;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusal {
+    code: &'static str,
+    message: String,
+    retryable: bool,
+}
+
+impl From<ConnectionError> for Refusal {
+    fn from(error: ConnectionError) -> Refusal {
+        Refusal { code: error.code(), message: error.to_string(), retryable: error.retryable() }
+    }
+}
+
+impl Refusal {
+    fn local(code: &'static str, message: impl ToString) -> Refusal {
+        Refusal { code, message: message.to_string(), retryable: false }
+    }
+}
+
+type Reply<T> = Result<T, Refusal>;
+
+#[tauri::command]
+pub(crate) fn connections(desktop: State<'_, Desktop>) -> Vec<Described> {
+    desktop.connections.describe()
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Response {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+    base64: bool,
+}
+
+#[tauri::command]
+pub(crate) async fn request(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    method: String,
+    path: String,
+    headers: Option<BTreeMap<String, String>>,
+    body: Option<String>,
+) -> Reply<Response> {
+    let connection = desktop.connections.get(&connection)?;
+    if let Some(deployment) = deployment_in(&path) {
+        let which = Which { connection: connection.id.clone(), deployment: deployment.to_owned() };
+        desktop.did(Deed::Saw(which));
+    }
+    let ask = http::Ask { method, path, headers: headers.unwrap_or_default(), body };
+    let answer = http::fetch(connection, ask).await?;
+    let (body, base64) = match String::from_utf8(answer.body.to_vec()) {
+        Ok(text) => (text, false),
+        Err(raw) => (base64::engine::general_purpose::STANDARD.encode(raw.as_bytes()), true),
+    };
+    Ok(Response { status: answer.status, headers: answer.headers, body, base64 })
+}
+
+/// The deployment that a path of the API is about: whoever asks for it has its screen open.
+fn deployment_in(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/api/v1/deployments/")?;
+    rest.split(['/', '?']).next().filter(|id| !id.is_empty())
+}
+
+#[tauri::command]
+pub(crate) async fn live_open(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    channel: Channel<Delivered>,
+) -> Reply<u32> {
+    let connection = desktop.connections.get(&connection)?;
+    Ok(desktop.lives.open(connection, channel).await?)
+}
+
+#[tauri::command]
+pub(crate) async fn live_send(desktop: State<'_, Desktop>, live: u32, text: String) -> Reply<()> {
+    Ok(desktop.lives.send(live, text).await?)
+}
+
+#[tauri::command]
+pub(crate) fn live_ack(desktop: State<'_, Desktop>, live: u32, count: usize) {
+    desktop.lives.acknowledge(live, count);
+}
+
+#[tauri::command]
+pub(crate) fn live_close(desktop: State<'_, Desktop>, live: u32) {
+    desktop.lives.close(live);
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Saved {
+    /// `None`: the operator chose to save nothing.
+    path: Option<PathBuf>,
+    bytes: u64,
+}
+
+#[tauri::command]
+pub(crate) async fn save_download(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    path: String,
+    suggested_name: String,
+) -> Reply<Saved> {
+    let connection = desktop.connections.get(&connection)?;
+    let Some(target) = desktop.ask_where_to_save(&suggested_name).await else {
+        return Ok(Saved { path: None, bytes: 0 });
+    };
+    let bytes = http::download(connection, http::Ask::get(path), &target).await?;
+    tracing::info!(bytes, "a download was saved");
+    Ok(Saved { path: Some(target), bytes })
+}
+
+#[tauri::command]
+pub(crate) fn preferences_get(desktop: State<'_, Desktop>) -> Choices {
+    desktop.preferences.get()
+}
+
+#[tauri::command]
+pub(crate) fn preferences_set(
+    desktop: State<'_, Desktop>,
+    preferences: Map<String, Value>,
+) -> Reply<Choices> {
+    if let Some(wanted) = preferences.get("autostart").and_then(Value::as_bool) {
+        crate::autostart::set(wanted, &desktop.places).map_err(|error| {
+            tracing::warn!(%error, "autostart cannot be changed");
+            Refusal::local("autostart", format!("{error:#}"))
+        })?;
+    }
+    desktop.preferences.set(&preferences).map_err(|error| Refusal::local("preferences", error))
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct About {
+    version: &'static str,
+    identifier: &'static str,
+    data_dir: PathBuf,
+    log_dir: PathBuf,
+    config_dir: PathBuf,
+    webview: String,
+    autostart_available: bool,
+    /// The newest report of a crash, if there ever was one.
+    crash_report: Option<PathBuf>,
+}
+
+#[tauri::command]
+pub(crate) fn about(desktop: State<'_, Desktop>) -> About {
+    let places = &desktop.places;
+    About {
+        version: env!("CARGO_PKG_VERSION"),
+        identifier: crate::places::IDENTIFIER,
+        data_dir: places.collector(),
+        log_dir: places.logs(),
+        config_dir: places.root().to_owned(),
+        webview: tauri::webview_version().unwrap_or_else(|_| "unknown".to_owned()),
+        autostart_available: crate::autostart::is_available(),
+        crash_report: crate::diagnostics::latest_crash(&places.logs()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Folder {
+    Data,
+    Logs,
+}
+
+/// Opens one of our two folders in the desktop's file manager; no other path can be named.
+#[tauri::command]
+pub(crate) fn open_folder(desktop: State<'_, Desktop>, which: Folder) -> Reply<()> {
+    let folder = match which {
+        Folder::Data => desktop.places.collector(),
+        Folder::Logs => desktop.places.logs(),
+    };
+    crate::desktop::show_folder(&folder).map_err(|error| Refusal::local("open_folder", error))
+}
+
+/// The page listens for `navigate` now; what it should show first, if anything asked for something.
+#[tauri::command]
+pub(crate) fn ready(desktop: State<'_, Desktop>) -> Option<String> {
+    desktop.page_is_ready()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_a_deployment_is_seen_from_what_it_asks_for() {
+        assert_eq!(deployment_in("/api/v1/deployments/d1/rows?from=0"), Some("d1"));
+        assert_eq!(deployment_in("/api/v1/deployments/d1"), Some("d1"));
+        assert_eq!(deployment_in("/api/v1/deployments?limit=5"), None);
+        assert_eq!(deployment_in("/api/v1/info"), None);
+    }
+}
