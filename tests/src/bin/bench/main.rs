@@ -1,0 +1,105 @@
+//! `cargo xtask bench [FILTER]`: measures, with each figure beside a baseline of the same run.
+//!
+//! Machines are noisy: read the ratio first. Durable figures stand beside a probe of the disk, a write
+//! of 4 KiB and `fdatasync`, since that is what a durable write waits for. Each row runs real programs,
+//! the agent's and the collector's, built in the same profile as this one.
+
+mod baseline;
+mod idle;
+mod ingest;
+mod latency;
+mod overhead;
+mod pages;
+mod report;
+mod spools;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use deckport_tests::measure;
+use report::Report;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Measures ingest, latency, idle consoles, pages of a long log, and the agent's overhead.
+///
+/// Rows: `ingest`, `latency`, `idle`, `pages`, `overhead`. Medians of several rounds; the disk's probe
+/// (write 4 KiB, fdatasync) beside what waits for the disk. Close what else runs on the machine.
+#[derive(Debug, Parser)]
+#[command(name = "bench", max_term_width = 100)]
+struct Args {
+    /// Only rows whose name contains this.
+    filter: Option<String>,
+    /// How often each row is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Write the figures to this file as well, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure on the disk that holds this folder [default: the system's temporary folder].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// ingest: lines in all.
+    #[arg(long, default_value_t = 1_000_000)]
+    lines: u64,
+    /// ingest, latency: consoles.
+    #[arg(long, default_value_t = 64)]
+    consoles: usize,
+    /// latency: lines a second on each console.
+    #[arg(long, default_value_t = 100)]
+    rate: u64,
+    /// latency: seconds in each round.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// idle: connections.
+    #[arg(long, default_value_t = 2000)]
+    idle: usize,
+    /// pages: lines of the log.
+    #[arg(long, default_value_t = 1_000_000)]
+    log_lines: u64,
+    /// overhead: lines printed.
+    #[arg(long, default_value_t = 300_000)]
+    printed: u64,
+    #[command(subcommand)]
+    helper: Option<Helper>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// The baseline of `idle`: a WebSocket server that does nothing.
+    #[command(hide = true)]
+    BareServer,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    if let Some(Helper::BareServer) = args.helper {
+        idle::bare_server()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let dir = measure::place(args.dir.as_deref())?;
+    let mut report = Report::default();
+    type Row = fn(&Args, &Path, &mut Report) -> Result<()>;
+    let rows: [(&str, Row); 5] = [
+        ("ingest", ingest::run),
+        ("latency", latency::run),
+        ("idle", idle::run),
+        ("pages", pages::run),
+        ("overhead", overhead::run),
+    ];
+    let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
+    if !rows.iter().any(|(name, _)| wanted(name)) {
+        bail!("no row is called so; there are ingest, latency, idle, pages, overhead");
+    }
+    for (name, row) in rows.iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("measuring {name} …");
+        let place = dir.path().join(name);
+        std::fs::create_dir(&place)?;
+        row(&args, &place, &mut report)?;
+        std::fs::remove_dir_all(&place)?;
+    }
+    report.print();
+    if let Some(path) = &args.json {
+        std::fs::write(path, report.json()?)?;
+    }
+    Ok(if report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

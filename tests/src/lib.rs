@@ -1,0 +1,36 @@
+//! What the stories, benchmarks and soaks share: real processes, their faults, and independent eyes.
+//!
+//! * [`programs`]: the built binaries; [`collector`], [`agent`]: those programs as processes
+//! * [`api`]: the collector's HTTP side; [`viewer`]: its live `records`, every frame checked
+//! * [`console`], [`sink`]: either end of `/ws/deployment/…` in a few lines, to say or take exactly
+//!   what a story wants
+//! * [`proxy`]: a link that can be cut, stalled, slowed; [`pty`]: a terminal that is not the agent's
+//! * [`feed`]: a command whose output the test itself writes; [`faults`]: the fault run of the
+//!   stories and the soak
+//! * [`spool`]: reads what an agent keeps on disk; [`powerloss`]: the disk after a power cut
+//! * [`measure`], [`stamped`]: figures, and lines that tell when they were printed
+//! * [`wait`], [`dice`]: time and chance
+//!
+//! Everything here fails with an error that says what was waited for; nothing sleeps and hopes.
+
+pub mod agent;
+pub mod api;
+pub mod collector;
+pub mod console;
+pub mod dice;
+pub mod faults;
+pub mod feed;
+pub mod measure;
+pub mod powerloss;
+pub mod programs;
+pub mod proxy;
+pub mod pty;
+pub mod sink;
+pub mod spool;
+pub mod stamped;
+pub mod viewer;
+pub mod wait;
+
+pub use agent::{Agent, Call, Process};
+pub use collector::Collector;
+pub use wait::eventually;
