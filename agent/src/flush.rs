@@ -1,12 +1,12 @@
 //! `deckport-agent flush`: delivers what earlier runs left in the spool.
 
-use crate::state::State;
+use crate::state::{Run, State};
 use crate::uplink::link::{Address, Target};
 use crate::uplink::{KeptRun, deliver_kept, target_of};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Delivers every kept run; says what became of each. Fails when something is still kept.
 pub fn flush(
@@ -38,22 +38,55 @@ pub fn flush(
             continue;
         };
         let done = runtime
-            .block_on(deliver_kept(&run, target, patience))
+            .block_on(deliver(&run, &target, patience))
             .with_context(|| format!("could not deliver {name}"))?;
         match done {
-            KeptRun::Delivered { records } => {
+            None => println!("{name}: delivered by the uplink that was left at work"),
+            Some(KeptRun::Delivered { records }) => {
                 println!("{name}: delivered, {records} records in all");
             }
-            KeptRun::Busy => println!("{name}: still running"),
-            KeptRun::Refused(why) => {
+            Some(KeptRun::Busy) if run.is_being_delivered() => {
+                kept += 1;
+                eprintln!("{name}: kept; another process tries to deliver it");
+            }
+            Some(KeptRun::Busy) => println!("{name}: still running, and delivered as it runs"),
+            Some(KeptRun::Refused(why)) => {
                 kept += 1;
                 eprintln!("{name}: refused: {why}");
             }
-            KeptRun::Kept { records } => {
+            Some(KeptRun::Kept { records }) => {
                 kept += 1;
                 eprintln!("{name}: kept, {records} records; the collector could not be reached");
             }
         }
     }
     Ok(if kept == 0 { ExitCode::SUCCESS } else { ExitCode::from(125) })
+}
+
+/// Delivers one run. The uplink of a run that has just ended may still be at it: it is waited for while it gets on, and for
+/// `patience` when it does not. `None`: it was first.
+async fn deliver(run: &Run, target: &Target, patience: Duration) -> Result<Option<KeptRun>> {
+    let mut seen = (run.acked().seq, Instant::now());
+    // Exits when the run is delivered, kept or recorded, or the one who delivers it gets no further.
+    loop {
+        let done = match deliver_kept(run, target.clone(), patience).await {
+            // Removed between being listed and being opened.
+            Err(_) if !run.dir().exists() => return Ok(None),
+            done => done?,
+        };
+        if done != KeptRun::Busy || !run.is_being_delivered() {
+            return Ok(Some(done));
+        }
+        let acked = run.acked().seq;
+        if acked != seen.0 {
+            seen = (acked, Instant::now());
+        }
+        if seen.1.elapsed() >= patience {
+            return Ok(Some(done));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if !run.dir().exists() {
+            return Ok(None);
+        }
+    }
 }

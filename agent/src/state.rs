@@ -4,7 +4,7 @@
 //! STATE/console.json                 the console's id, minted once, and its name
 //! STATE/runs/DEPLOYMENT_ID/
 //!   meta.json       what is being run, and where its records go
-//!   lock            held (flock) by the recorder, later by whoever delivers what it left
+//!   lock            held (flock) by the recorder, later by whoever delivers what it left; says which
 //!   incarnation     raised and made durable each time the spool is opened for writing
 //!   00000001.seg …  the spool
 //!   acked           what the collector has, as far as the uplink knows
@@ -20,7 +20,7 @@ use deckport_protocol::{Chain, ConsoleId, DeploymentId, StreamId};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -130,7 +130,9 @@ impl State {
         let dir = self.root.join("runs").join(meta.deployment_id.to_string());
         make_dir(&dir)?;
         let run = Run { dir };
-        let Some(lock) = run.lock()? else { bail!("another process holds the new run's lock") };
+        let Some(lock) = run.lock(Holder::Recorder)? else {
+            bail!("another process holds the new run's lock")
+        };
         write_json(&run.dir.join("meta.json"), meta, true)?;
         disk::Disk::sync_dir(&disk::RealDisk, &self.root.join("runs"))?;
         Ok((run, lock))
@@ -164,6 +166,24 @@ pub struct RunLock {
     _file: File,
 }
 
+/// Who holds a run's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The run is being recorded.
+    Recorder,
+    /// The run is over, and someone delivers what it left.
+    Delivery,
+}
+
+impl Holder {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Recorder => "recorder\n",
+            Self::Delivery => "delivery\n",
+        }
+    }
+}
+
 /// The directory of one run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -183,14 +203,25 @@ impl Run {
         read_json(&self.dir.join("meta.json"))
     }
 
-    /// Takes the run's lock; `None` while another process holds it.
-    pub fn lock(&self) -> Result<Option<RunLock>> {
+    /// Takes the run's lock as `holder`; `None` while another process holds it.
+    pub fn lock(&self, holder: Holder) -> Result<Option<RunLock>> {
         let file = open_lock(&self.dir.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(RunLock { _file: file })),
+            Ok(()) => {
+                // Only for whoever finds it held, to say what goes on: a full disk must not matter.
+                let _ = file.set_len(0);
+                let _ = (&file).write_all(holder.word().as_bytes());
+                Ok(Some(RunLock { _file: file }))
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).context("could not lock the run"),
         }
+    }
+
+    /// Whether whoever holds the lock (or held it last) only delivers.
+    pub fn is_being_delivered(&self) -> bool {
+        std::fs::read_to_string(self.dir.join("lock"))
+            .is_ok_and(|word| word == Holder::Delivery.word())
     }
 
     /// The incarnation of the spool's last opening; 0 before the first.

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
+use deckport_tests::desktop::{Owned, Session, until};
 use deckport_tests::programs;
-
-use super::session::{Owned, Session, until};
 
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -45,7 +44,7 @@ impl Console {
                 "60",
             ])
             .arg("--token-file")
-            .arg(session.data.path().join("collector/token"))
+            .arg(session.token_file())
             .arg("--state")
             .arg(home.join("state"))
             .args(["--", "bash", "-c", &format!("{PRELUDE}{script}")])

@@ -1,22 +1,18 @@
 //! Stories of the desktop app in its real webview: window, tray, notifications, one instance, leaving.
 //!
-//! Each story has a display, a session bus and a desktop of its own ([`session`]); agents are the real ones. They need
+//! Each story has a display, a session bus and a desktop of its own ([`Session`]); agents are the real ones. They need
 //! Xvfb, openbox, dbus-daemon, WebKitWebDriver, xdotool and ImageMagick, and say which one is missing.
 
-mod bus;
 mod console;
-mod picture;
-mod session;
-mod webdriver;
 
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use deckport_tests::desktop::webdriver::Page;
+use deckport_tests::desktop::{Owned, Session, until};
 use serde_json::{Value, json};
 
 use console::Console;
-use session::{Session, until};
-use webdriver::Page;
 
 const WINDOW: &str = "Deckport Control Center";
 const ANY_PORT: SocketAddr =
@@ -265,7 +261,7 @@ async fn a_taken_port_is_said_and_taken_back() -> Result<()> {
     Ok(())
 }
 
-async fn terminate(app: &mut session::Owned) -> Result<std::process::ExitStatus> {
+async fn terminate(app: &mut Owned) -> Result<std::process::ExitStatus> {
     let pid = rustix::process::Pid::from_raw(app.0.id().cast_signed()).context("a process id")?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     until("the app ends", async || app.0.try_wait().ok().flatten()).await

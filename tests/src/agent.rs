@@ -155,11 +155,16 @@ pub struct Agent {
 impl Agent {
     /// A console that reports to `collector` and keeps its state in `dir/NAME`.
     pub fn of(collector: &Collector, dir: &Path, name: &str) -> Self {
+        Self::at(collector.url(), collector.token_file(), dir, name)
+    }
+
+    /// The same for a collector that is no process of ours: the one in the app.
+    pub fn at(url: String, token_file: PathBuf, dir: &Path, name: &str) -> Self {
         Self {
             name: name.to_owned(),
             state: dir.join(name),
-            url: Some(collector.url()),
-            token_file: Some(collector.token_file()),
+            url: Some(url),
+            token_file: Some(token_file),
             template: None,
             linger: 60,
             options: vec![],

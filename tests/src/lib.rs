@@ -8,7 +8,9 @@
 //! * [`feed`]: a command whose output the test itself writes; [`faults`]: the fault run of the
 //!   stories and the soak
 //! * [`spool`]: reads what an agent keeps on disk; [`powerloss`]: the disk after a power cut
-//! * [`measure`], [`stamped`]: figures, and lines that tell when they were printed
+//! * [`desktop`]: a screen, a session bus and the app's page, driven and watched
+//! * [`measure`]: figures; [`printing`], [`stamped`]: consoles whose lines tell when they were printed,
+//!   and who follows them
 //! * [`wait`], [`dice`]: time and chance
 //!
 //! Everything here fails with an error that says what was waited for; nothing sleeps and hopes.
@@ -17,11 +19,13 @@ pub mod agent;
 pub mod api;
 pub mod collector;
 pub mod console;
+pub mod desktop;
 pub mod dice;
 pub mod faults;
 pub mod feed;
 pub mod measure;
 pub mod powerloss;
+pub mod printing;
 pub mod programs;
 pub mod proxy;
 pub mod pty;

@@ -22,6 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::job::Job;
+use crate::packages::{Consent, Need};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -76,8 +77,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => check::run(&args),
-        Command::Bench(passed) => measuring_program("bench", &passed.arguments),
-        Command::Soak(passed) => measuring_program("soak", &passed.arguments),
+        Command::Bench(passed) => measuring_program("bench", &passed),
+        Command::Soak(passed) => measuring_program("soak", &passed),
         Command::Bundle(args) => bundle::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Screenshots(args) => screenshots::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Agent => {
@@ -87,32 +88,37 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Builds agent, collector and a program of `tests/` at release speed, and becomes it.
-fn measuring_program(name: &str, arguments: &[String]) -> Result<ExitCode> {
+/// Builds agent, collector, a program of `tests/` and, when it is to open the app's window, the app, at release speed; then
+/// becomes it.
+fn measuring_program(name: &str, passed: &Passed) -> Result<ExitCode> {
+    const WINDOW: &str = "viewer";
+    let chosen = passed.arguments.first().filter(|first| !first.starts_with('-'));
+    let help = passed.arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let with_window = !help && chosen.is_none_or(|chosen| WINDOW.contains(chosen.as_str()));
+    let mut needs = vec![Need::Compiler];
+    if with_window {
+        needs.extend([Need::DesktopBuild, Need::VirtualDisplay, Need::DesktopTests]);
+    }
+    packages::ensure(&needs, Consent::new(false))?;
     if !places::ui().join("dist/index.html").is_file() {
         build::ui()?;
     }
-    let profile = ["--profile", "bench-run"];
-    say::step(format!("building agent, collector and {name} at release speed (profile bench-run)"));
+    let mut wanted = vec!["deckport-agent", "deckport-collector", "deckport-tests"];
+    if with_window {
+        wanted.push("deckport-control-center");
+    }
+    say::step(format!("building {} at release speed (profile bench-run)", wanted.join(", ")));
     Job::cargo()
-        .args(["build"])
-        .args(profile)
-        .args([
-            "-p",
-            "deckport-agent",
-            "-p",
-            "deckport-collector",
-            "-p",
-            "deckport-tests",
-            "--bins",
-        ])
+        .args(["build", "--profile", "bench-run", "--bins"])
+        .args(wanted.iter().flat_map(|package| ["-p", package]))
         .dir(places::root())
         .run()?;
     let bins = places::target().join("bench-run");
     let code = Job::new(bins.join(name))
-        .args(arguments)
+        .args(&passed.arguments)
         .env("DECKPORT_AGENT_BIN", bins.join("deckport-agent"))
         .env("DECKPORT_COLLECTOR_BIN", bins.join("deckport-collector"))
+        .env("DECKPORT_APP_BIN", bins.join("deckport-control-center"))
         .dir(places::root())
         .run_for_code()?;
     Ok(ExitCode::from(code))

@@ -56,9 +56,7 @@ impl Need {
             // Ubuntu's `chromium` is a snap, which runs neither in a container nor as root: see `browser`.
             Self::BrowserTests if system.is_ubuntu => &[],
             Self::BrowserTests => &["chromium"],
-            Self::Stories => {
-                &["curl", "debootstrap", "e2fsprogs", "expect", "python3", "python3-venv"]
-            }
+            Self::Stories => &["python3", "python3-pip"],
             Self::Scripts => &["shellcheck"],
             Self::CleanRoot => &["debootstrap"],
         }

@@ -49,6 +49,8 @@ pub(super) struct Parts {
     quiet_from: Option<Instant>,
     keys: Vec<u8>,
     command: Option<Pid>,
+    /// Signals for a command that has not started yet.
+    early: Vec<Signal>,
     last_report: Option<StageReport>,
     ended_at: Option<Instant>,
     master_gone: bool,
@@ -289,6 +291,9 @@ impl Pump {
         match report {
             StageReport::Started { pid } => {
                 self.parts.command = Pid::from_raw(pid);
+                for signal in std::mem::take(&mut self.parts.early) {
+                    self.signal_command(signal);
+                }
                 if !self.terminal.exists() {
                     self.parts.no_keyboard_at = Some(Instant::now());
                 }
@@ -349,9 +354,13 @@ impl Pump {
         }
     }
 
-    /// Signals the command, and what it has in the foreground of its terminal.
-    fn signal_command(&self, signal: Signal) {
-        let Some(command) = self.parts.command else { return };
+    /// Signals the command, and what it has in the foreground of its terminal; one that is still being started gets it
+    /// when it runs.
+    fn signal_command(&mut self, signal: Signal) {
+        let Some(command) = self.parts.command else {
+            self.parts.early.push(signal);
+            return;
+        };
         let _ = kill_process_group(command, signal);
         if let Ok(foreground) = tcgetpgrp(&self.master)
             && foreground != command

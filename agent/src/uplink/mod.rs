@@ -15,7 +15,7 @@ use crate::clock::{self, Stamp};
 use crate::disk::RealDisk;
 use crate::recorder::doorbell::News;
 use crate::spool::{Item, Position, Writer};
-use crate::state::{Meta, Run, RunLock, State};
+use crate::state::{Holder, Meta, Run, RunLock, State};
 use anyhow::{Context as _, Result};
 use deckport_protocol::Outcome;
 use deckport_protocol::event::Event;
@@ -120,12 +120,12 @@ async fn uplink(run: Run, state: State) -> Result<()> {
                 _ = recorder.changed(), if patience.is_none() => {
                     let now = *recorder.borrow_and_update();
                     if now.gone {
-                        let wait = if now.ended {
-                            NO_PROGRESS
-                        } else {
-                            lock = take_over(&run, &feed_in).await?;
-                            NO_PROGRESS_INTERRUPTED
-                        };
+                        lock = take_over(&run, &feed_in).await?;
+                        if lock.is_none() {
+                            tracing::info!("someone else delivers this run now");
+                            return Ok(());
+                        }
+                        let wait = if now.ended { NO_PROGRESS } else { NO_PROGRESS_INTERRUPTED };
                         patience = Some(wait);
                         quiet.set(no_progress(quiet_source(&feed_in, &run), Some(wait)));
                     }
@@ -141,11 +141,6 @@ async fn uplink(run: Run, state: State) -> Result<()> {
         if !older_done {
             let _ = tokio::time::timeout(OLDER_WITHIN, &mut older).await;
         }
-        // The recorder removes it, unless it is gone; then its lock is free.
-        let lock = match lock {
-            Some(lock) => Some(lock),
-            None => run.lock().unwrap_or(None),
-        };
         if lock.is_some() && run.dir().exists() {
             run.remove().context("could not remove the delivered run")?;
         }
@@ -199,14 +194,15 @@ fn listen(feed: &watch::Sender<Feed>, recorder: &watch::Sender<Recorder>) {
     recorder.send_modify(|recorder| recorder.gone = true);
 }
 
-/// Ends the spool of a recorder that died. `None` when its lock is held after all.
+/// Takes the place of a recorder that is gone, and ends its spool if it died. From here on nobody else delivers this run: two
+/// who did would cut each other off. `None` when someone else does already.
 async fn take_over(run: &Run, feed: &watch::Sender<Feed>) -> Result<Option<RunLock>> {
     // A dying process may close its end of the pipe before the kernel releases its lock.
     let mut tries_left = 250;
     let lock = loop {
-        match run.lock()? {
+        match run.lock(Holder::Delivery)? {
             Some(lock) => break lock,
-            None if tries_left == 0 => return Ok(None),
+            None if tries_left == 0 || run.is_being_delivered() => return Ok(None),
             None => tries_left -= 1,
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -243,7 +239,7 @@ pub fn target_of(meta: &Meta) -> Option<Target> {
 
 /// Delivers a run that nobody records any more. `false`: it is kept, for now.
 pub async fn deliver_kept(run: &Run, target: Target, patience: Duration) -> Result<KeptRun> {
-    let Some(_lock) = run.lock()? else { return Ok(KeptRun::Busy) };
+    let Some(_lock) = run.lock(Holder::Delivery)? else { return Ok(KeptRun::Busy) };
     let meta = run.meta()?;
     let end = end_spool(run)?;
     let feed = watch::Sender::new(Feed { end, ..Feed::default() });

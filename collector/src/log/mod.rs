@@ -2,7 +2,7 @@
 //!
 //! A stream is stored as the frames it was received in. What must hold:
 //! * Frames of a stream are contiguous: the first is seq 1, each next begins behind the one before. The
-//!   caller appends in order, under one [`Guard`](crate::store::Guard) a stream.
+//!   caller appends in order, under one [`Guard`] a stream.
 //! * `first_row` and `rows` of a frame count rows that *began*: before it, and in it. A page starts at the
 //!   frame in which its first row began; where it ends is found by reading on.
 //! * Readers see a frame only after it is durable.

@@ -6,83 +6,25 @@
 
 use crate::Args;
 use crate::report::{Figure, Report};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
+use deckport_tests::printing::{Consoles, Load};
 use deckport_tests::stamped::{Follower, boot_us};
-use deckport_tests::wait::{LONG, exit_of};
-use deckport_tests::{Agent, Call, Collector, eventually, programs};
-use rustix::process::{Pid, Signal, kill_process};
+use deckport_tests::{Agent, Collector};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::{self, Message};
-
-/// Real consoles that print. Dropping them ends what still runs.
-#[derive(Debug)]
-struct Consoles(Vec<Child>);
-
-impl Consoles {
-    fn start(collector: &Collector, dir: &Path, args: &Args, seconds: u64) -> Result<Self> {
-        let mut all = Self(Vec::new());
-        for number in 0..args.consoles {
-            let name = format!("c{number}");
-            let mut agent = Agent::of(collector, dir, &name);
-            agent.options = vec!["--context".to_owned(), "quick".to_owned()];
-            let simulate = Call::new(programs::agent()?).args([
-                "simulate".to_owned(),
-                "--stamp".to_owned(),
-                format!("--rate={}", args.rate),
-                format!("--lines={}", args.rate * seconds),
-                format!("--seed={number}"),
-            ]);
-            let mut command = agent.wrap(&simulate)?.command();
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            all.0.push(command.spawn().context("could not start an agent")?);
-        }
-        Ok(all)
-    }
-
-    /// Asks them to end, and waits until the collector has what they printed.
-    fn end(mut self) -> Result<()> {
-        for child in &self.0 {
-            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                // One may have ended by itself.
-                let _ = kill_process(pid, Signal::TERM);
-            }
-        }
-        for child in &mut self.0 {
-            exit_of(child, LONG, "an agent ends when asked to")?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Consoles {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // Ended already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let probe = probe_disk(dir)?;
     let mut collector = Collector::start(dir.join("collector"))?;
     let measured = args.seconds * args.rounds as u64;
-    let consoles = Consoles::start(&collector, dir, args, measured + 120)?;
+    let load = Load { consoles: args.consoles, rate: args.rate, seconds: measured + 120 };
+    let console = |name: &str| Agent::of(&collector, dir, name);
+    let consoles = Consoles::start(load, console)?;
     let api = collector.api()?;
-    let ids = eventually(LONG, "all consoles are listed", || {
-        let list = api.json("/api/v1/deployments?limit=500").ok()?;
-        let ids: Vec<String> = list["deployments"]
-            .as_array()?
-            .iter()
-            .filter_map(|entry| entry["id"].as_str().map(ToOwned::to_owned))
-            .collect();
-        (ids.len() == args.consoles).then_some(ids)
-    })?;
+    let ids = consoles.listed(&api)?;
     let mut follower = Follower::start(&api, &ids)?;
     // The replay and the processes' start are not what is measured.
     let from = boot_us() + 5_000_000;

@@ -12,6 +12,7 @@ mod overhead;
 mod pages;
 mod report;
 mod spools;
+mod viewer;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -20,9 +21,9 @@ use report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measures ingest, latency, idle consoles, pages of a long log, and the agent's overhead.
+/// Measures ingest, latency, idle consoles, pages of a long log, the agent's overhead, and the app's log viewer.
 ///
-/// Rows: `ingest`, `latency`, `idle`, `pages`, `overhead`. Medians of several rounds; the disk's probe
+/// Rows: `ingest`, `latency`, `idle`, `pages`, `overhead`, `viewer`. Medians of several rounds; the disk's probe
 /// (write 4 KiB, fdatasync) beside what waits for the disk. Close what else runs on the machine.
 #[derive(Debug, Parser)]
 #[command(name = "bench", max_term_width = 100)]
@@ -41,19 +42,19 @@ struct Args {
     /// ingest: lines in all.
     #[arg(long, default_value_t = 1_000_000)]
     lines: u64,
-    /// ingest, latency: consoles.
+    /// ingest, latency, viewer: consoles.
     #[arg(long, default_value_t = 64)]
     consoles: usize,
-    /// latency: lines a second on each console.
+    /// latency, viewer: lines a second on each console.
     #[arg(long, default_value_t = 100)]
     rate: u64,
-    /// latency: seconds in each round.
+    /// latency, viewer: seconds in each round.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
     /// idle: connections.
     #[arg(long, default_value_t = 2000)]
     idle: usize,
-    /// pages: lines of the log.
+    /// pages, viewer: lines of the log.
     #[arg(long, default_value_t = 1_000_000)]
     log_lines: u64,
     /// overhead: lines printed.
@@ -79,16 +80,17 @@ fn main() -> Result<ExitCode> {
     let dir = measure::place(args.dir.as_deref())?;
     let mut report = Report::default();
     type Row = fn(&Args, &Path, &mut Report) -> Result<()>;
-    let rows: [(&str, Row); 5] = [
+    let rows: [(&str, Row); 6] = [
         ("ingest", ingest::run),
         ("latency", latency::run),
         ("idle", idle::run),
         ("pages", pages::run),
         ("overhead", overhead::run),
+        ("viewer", viewer::run),
     ];
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
     if !rows.iter().any(|(name, _)| wanted(name)) {
-        bail!("no row is called so; there are ingest, latency, idle, pages, overhead");
+        bail!("no row is called so; there are ingest, latency, idle, pages, overhead, viewer");
     }
     for (name, row) in rows.iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring {name} …");

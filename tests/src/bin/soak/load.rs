@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use deckport_tests::measure::{Spread, probe_disk, resident};
+use deckport_tests::printing::{Consoles, Load};
 use deckport_tests::stamped::{Came, Follower};
-use deckport_tests::wait::{LONG, eventually, exit_of, pause};
-use deckport_tests::{Agent, Call, Collector, programs};
+use deckport_tests::wait::pause;
+use deckport_tests::{Agent, Collector};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,31 +24,10 @@ pub(crate) fn run(dir: &Path, short: bool, consoles: usize) -> Result<()> {
     let probe = probe_disk(dir)?;
     let mut collector = Collector::start(dir.join("collector"))?;
     let pid = collector.pid().context("the collector runs")?;
-    let mut children = Vec::new();
-    for number in 0..consoles {
-        let mut agent = Agent::of(&collector, dir, &format!("c{number}"));
-        agent.options = vec!["--context".to_owned(), "quick".to_owned()];
-        let simulate = Call::new(programs::agent()?).args([
-            "simulate".to_owned(),
-            "--stamp".to_owned(),
-            format!("--rate={RATE}"),
-            format!("--lines={lines}"),
-            format!("--seed={number}"),
-        ]);
-        let mut command = agent.wrap(&simulate)?.command();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        children.push(command.spawn().context("could not start an agent")?);
-    }
+    let load = Load { consoles, rate: RATE, seconds };
+    let printing = Consoles::start(load, |name| Agent::of(&collector, dir, name))?;
     let api = collector.api()?;
-    let ids = eventually(LONG, "all consoles are listed", || {
-        let list = api.json("/api/v1/deployments?limit=500").ok()?;
-        let ids: Vec<String> = list["deployments"]
-            .as_array()?
-            .iter()
-            .filter_map(|entry| entry["id"].as_str().map(ToOwned::to_owned))
-            .collect();
-        (ids.len() == consoles).then_some(ids)
-    })?;
+    let ids = printing.listed(&api)?;
     let begun = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let mut fast = Vec::new();
@@ -104,9 +83,7 @@ pub(crate) fn run(dir: &Path, short: bool, consoles: usize) -> Result<()> {
     for viewer in slow {
         slow_lines += viewer.join().map_err(|_| anyhow::anyhow!("a viewer panicked"))??;
     }
-    for child in &mut children {
-        ensure!(exit_of(child, LONG, "an agent ends")?.success());
-    }
+    printing.ended()?;
     collector.stop()?;
     let took = Spread::of(took);
     println!(

@@ -2,6 +2,7 @@
 
 mod follow;
 mod load;
+mod viewer;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     NothingLost,
     /// A window follows 2,000 lines a second for ten minutes; every row is checked.
     Follow,
+    /// The app's window follows 2,000 lines a second for ten minutes; every row is checked, in the page.
+    Viewer,
     /// 64 consoles × 100 lines/s for ten minutes, 20 viewers, 4 of them slow.
     Load {
         #[arg(long, default_value_t = 64)]
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Follow => follow::run(dir.path(), args.short),
+        Command::Viewer => viewer::run(dir.path(), args.short),
         Command::Load { consoles } => load::run(dir.path(), args.short, consoles),
     }
 }

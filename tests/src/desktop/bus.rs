@@ -15,14 +15,14 @@ const NOTIFICATIONS: &str = "/org/freedesktop/Notifications";
 
 /// A notice as the app sent it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Notice {
-    pub(crate) title: String,
-    pub(crate) body: String,
+pub struct Notice {
+    pub title: String,
+    pub body: String,
     /// Key and label of each button.
-    pub(crate) actions: Vec<(String, String)>,
-    pub(crate) urgency: u8,
+    pub actions: Vec<(String, String)>,
+    pub urgency: u8,
     /// How often it was replaced in place.
-    pub(crate) replaced: u32,
+    pub replaced: u32,
 }
 
 #[derive(Debug, Default)]
@@ -152,13 +152,13 @@ impl Watcher {
 
 /// The desktop's services on one bus.
 #[derive(Debug)]
-pub(crate) struct Bus {
+pub struct Bus {
     connection: Connection,
     memory: Shared,
 }
 
 impl Bus {
-    pub(crate) async fn serve(address: &str) -> Result<Bus> {
+    pub async fn serve(address: &str) -> Result<Bus> {
         let memory = Shared::default();
         let connection = connection::Builder::address(address)?
             .serve_at(NOTIFICATIONS, Notifications(memory.clone()))?
@@ -172,17 +172,17 @@ impl Bus {
     }
 
     /// The notices that stand, with their ids.
-    pub(crate) fn notices(&self) -> Vec<(u32, Notice)> {
+    pub fn notices(&self) -> Vec<(u32, Notice)> {
         lock(&self.memory).standing.iter().map(|(id, notice)| (*id, notice.clone())).collect()
     }
 
     /// The notice whose title contains `words`.
-    pub(crate) fn notice(&self, words: &str) -> Option<(u32, Notice)> {
+    pub fn notice(&self, words: &str) -> Option<(u32, Notice)> {
         self.notices().into_iter().find(|(_, notice)| notice.title.contains(words))
     }
 
     /// The operator presses a button of a notice; the desktop then closes it.
-    pub(crate) async fn press(&self, id: u32, action: &str) -> Result<()> {
+    pub async fn press(&self, id: u32, action: &str) -> Result<()> {
         let server =
             self.connection.object_server().interface::<_, Notifications>(NOTIFICATIONS).await?;
         let emitter = server.signal_emitter();
@@ -197,7 +197,7 @@ impl Bus {
     }
 
     /// The tray as it stands; `None` before the app has put its item there.
-    pub(crate) async fn tray(&self) -> Option<Tray> {
+    pub async fn tray(&self) -> Option<Tray> {
         let item = Proxy::new(
             &self.connection,
             self.item()?,
@@ -227,7 +227,7 @@ impl Bus {
     }
 
     /// The entries of the tray's menu, with their ids, submenus included.
-    pub(crate) async fn menu(&self) -> Result<Vec<(i32, String)>> {
+    pub async fn menu(&self) -> Result<Vec<(i32, String)>> {
         type Layout = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
         let menu = self.menu_proxy().await?;
         let (_, root): (u32, Layout) =
@@ -248,7 +248,7 @@ impl Bus {
     }
 
     /// Chooses the entry of the tray's menu that contains `words`.
-    pub(crate) async fn choose(&self, words: &str) -> Result<()> {
+    pub async fn choose(&self, words: &str) -> Result<()> {
         let entries = self.menu().await?;
         let (id, _) = entries
             .iter()
@@ -267,22 +267,22 @@ impl Bus {
 
 /// What a desktop would show of the tray item.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Tray {
-    pub(crate) title: String,
-    pub(crate) status: String,
+pub struct Tray {
+    pub title: String,
+    pub status: String,
     /// Alpha, red, green, blue of each pixel of the largest picture.
-    pub(crate) icon: Vec<u8>,
+    pub icon: Vec<u8>,
 }
 
 impl Tray {
     /// Which of the committed pictures it shows.
-    pub(crate) fn state(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         let states = ["idle", "running", "attention", "offline", "failed"];
         let shape = |pixels: &[u8], alpha: usize| -> Vec<bool> {
             pixels.chunks(4).map(|pixel| pixel[alpha] > 127).collect()
         };
         let shown = shape(&self.icon, 0);
-        let icons = deckport_tests::programs::root().join("icons/tray");
+        let icons = crate::programs::root().join("icons/tray");
         let is = |state: &&str| {
             let picture = super::picture::rgba(&icons.join(format!("{state}-dark-48.png")));
             picture.is_ok_and(|pixels| shape(&pixels, 3) == shown)

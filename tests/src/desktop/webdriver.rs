@@ -16,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The app's page.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     driver: SocketAddr,
     session: String,
 }
 
 impl Page {
     /// Starts `app` with `arguments` under the driver and waits for its page.
-    pub(crate) async fn open(driver: SocketAddr, app: &Path, arguments: &[String]) -> Result<Page> {
+    pub async fn open(driver: SocketAddr, app: &Path, arguments: &[String]) -> Result<Page> {
         let options = json!({ "binary": app, "args": arguments });
         let wanted =
             json!({ "capabilities": { "alwaysMatch": { "webkitgtk:browserOptions": options } } });
@@ -35,12 +35,17 @@ impl Page {
     }
 
     /// Runs a script (a function's body) in the page.
-    pub(crate) async fn run(&self, script: &str) -> Result<Value> {
+    pub async fn run(&self, script: &str) -> Result<Value> {
         self.script("sync", script, json!([])).await
     }
 
+    /// Runs a script that calls its last argument with its result.
+    pub async fn run_until_done(&self, script: &str, arguments: Value) -> Result<Value> {
+        self.script("async", script, arguments).await
+    }
+
     /// Calls a command of the shell as the page does.
-    pub(crate) async fn invoke(&self, command: &str, arguments: Value) -> Result<Value> {
+    pub async fn invoke(&self, command: &str, arguments: Value) -> Result<Value> {
         let script = "const [command, args, done] = arguments;
             window.__TAURI_INTERNALS__.invoke(command, args).then((value) => done({ value }), (error) => done({ error }));";
         let mut answer = self.script("async", script, json!([command, arguments])).await?;
@@ -56,7 +61,7 @@ impl Page {
     }
 
     /// What the page shows, as text.
-    pub(crate) async fn text(&self) -> Result<String> {
+    pub async fn text(&self) -> Result<String> {
         let text = self.run("return document.body.innerText").await?;
         Ok(text.as_str().unwrap_or_default().to_owned())
     }

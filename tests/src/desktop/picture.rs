@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Red, green, blue, alpha of each pixel.
-pub(crate) fn rgba(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn rgba(path: &Path) -> Result<Vec<u8>> {
     let read = Command::new("convert").arg(path).args(["-depth", "8", "rgba:-"]).output();
     let read = read.context("convert (ImageMagick) cannot be started")?;
     ensure!(read.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&read.stderr));

@@ -1,26 +1,29 @@
-//! A desktop for one story: a display, a window manager, a session bus with the desktop's services, the driver.
+//! A desktop for one story or measurement: a display, a window manager, a session bus with the desktop's services, the driver.
 //!
 //! All of it is the story's own and ends with it, so stories neither see each other nor the machine's own desktop.
 
+pub mod bus;
+mod picture;
+pub mod probe;
+pub mod webdriver;
+
+use crate::programs;
+use anyhow::{Context as _, Result, bail, ensure};
+use bus::Bus;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail, ensure};
-use deckport_tests::programs;
 use tempfile::TempDir;
-
-use super::bus::Bus;
-use super::webdriver::Page;
+use webdriver::Page;
 
 /// A deadline that only a hang reaches.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// A child that ends with its owner.
 #[derive(Debug)]
-pub(crate) struct Owned(pub(crate) Child);
+pub struct Owned(pub Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
@@ -31,10 +34,7 @@ impl Drop for Owned {
 }
 
 /// Waits for a condition, for [`LONG`] at most; the error says `what`.
-pub(crate) async fn until<T>(
-    what: &str,
-    mut condition: impl AsyncFnMut() -> Option<T>,
-) -> Result<T> {
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> Result<T> {
     let end = tokio::time::Instant::now() + LONG;
     loop {
         if let Some(value) = condition().await {
@@ -48,9 +48,9 @@ pub(crate) async fn until<T>(
 }
 
 #[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) bus: Bus,
-    pub(crate) data: TempDir,
+pub struct Session {
+    pub bus: Bus,
+    pub data: TempDir,
     display: String,
     bus_address: String,
     // In the order in which they end.
@@ -61,7 +61,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) async fn start() -> Result<Session> {
+    pub async fn start() -> Result<Session> {
         let (display_server, number) =
             saying(Command::new("Xvfb").args(["-displayfd", "1", "-nolisten", "tcp"]).args([
                 "-screen",
@@ -90,7 +90,7 @@ impl Session {
     }
 
     /// The app's program.
-    pub(crate) fn app() -> Result<PathBuf> {
+    pub fn app() -> Result<PathBuf> {
         let beside = || {
             let agent = programs::agent().ok()?;
             Some(agent.parent()?.join("deckport-control-center"))
@@ -106,13 +106,13 @@ impl Session {
     }
 
     /// Arguments of every start: the story's own data, and consoles at `listen`.
-    pub(crate) fn arguments(&self, listen: SocketAddr) -> Vec<String> {
+    pub fn arguments(&self, listen: SocketAddr) -> Vec<String> {
         let data = self.data.path().to_string_lossy().into_owned();
         vec!["--data".into(), data, "--listen".into(), listen.to_string()]
     }
 
     /// A program on this desktop.
-    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command
             .env("DISPLAY", &self.display)
@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Starts the app under the driver, which then can see into its page.
-    pub(crate) async fn open(&mut self, listen: SocketAddr) -> Result<Page> {
+    pub async fn open(&mut self, listen: SocketAddr) -> Result<Page> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let driver = self
             .command("WebKitWebDriver")
@@ -143,7 +143,7 @@ impl Session {
     }
 
     /// Starts the app without a driver.
-    pub(crate) fn start_app(&self, listen: SocketAddr, more: &[&str]) -> Result<Owned> {
+    pub fn start_app(&self, listen: SocketAddr, more: &[&str]) -> Result<Owned> {
         let app = Self::app()?;
         let child = self
             .command(&app)
@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// The app's own log of this story.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let Ok(entries) = std::fs::read_dir(self.data.path().join("logs")) else {
             return String::new();
         };
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Where consoles reach the collector in the app.
-    pub(crate) async fn collector(&self) -> Result<String> {
+    pub async fn collector(&self) -> Result<String> {
         let found = until("the app's collector listens", async || {
             let log = self.log();
             let at = log.rfind("listen=\"http://")?;
@@ -173,19 +173,39 @@ impl Session {
         found.await.with_context(|| format!("the app's log:\n{}", self.log()))
     }
 
+    /// The token of the collector in the app.
+    pub fn token_file(&self) -> PathBuf {
+        self.data.path().join("collector/token")
+    }
+
+    /// The process that holds the app's page.
+    pub fn web_process(&self) -> Result<u32> {
+        let ours = format!("DBUS_SESSION_BUS_ADDRESS={}", self.bus_address);
+        let is_ours = |pid: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            name.starts_with("WebKitWebProces")
+                && environment.split(|&byte| byte == 0).any(|one| one == ours.as_bytes())
+        };
+        std::fs::read_dir("/proc")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .find(is_ours)
+            .context("the app's web process is not running")
+    }
+
     /// Presses keys in the window that has the focus.
-    pub(crate) fn keys(&self, keys: &str) -> Result<()> {
+    pub fn keys(&self, keys: &str) -> Result<()> {
         self.xdotool(&["key", "--clearmodifiers", keys]).map(drop)
     }
 
     /// The visible window whose title contains `title`.
-    pub(crate) fn window(&self, title: &str) -> Option<String> {
+    pub fn window(&self, title: &str) -> Option<String> {
         let found = self.xdotool(&["search", "--onlyvisible", "--name", title]).ok()?;
         found.lines().next().map(str::to_owned)
     }
 
     /// Gives a window the focus.
-    pub(crate) fn focus(&self, window: &str) -> Result<()> {
+    pub fn focus(&self, window: &str) -> Result<()> {
         self.xdotool(&["windowactivate", "--sync", window]).map(drop)
     }
 
@@ -204,11 +224,11 @@ impl Session {
     }
 
     /// Keeps a picture of the screen where `DECKPORT_SCREENSHOTS` says, for a person to look at.
-    pub(crate) fn picture(&self, name: &str) -> Result<()> {
+    pub fn picture(&self, name: &str) -> Result<()> {
         if let Some(folder) = std::env::var_os("DECKPORT_SCREENSHOTS") {
             let path = Path::new(&folder).join(format!("desktop-{name}.png"));
-            let taken = self.command("scrot").arg("--overwrite").arg(&path).status()?;
-            ensure!(taken.success(), "scrot could not take a picture");
+            let taken = self.command("import").args(["-window", "root"]).arg(&path).status()?;
+            ensure!(taken.success(), "import (ImageMagick) could not take a picture");
         }
         Ok(())
     }

@@ -1,0 +1,159 @@
+//! The log in the app's own window: a line printed → in the page's document, opening a long log, jumping in it.
+//!
+//! The app runs with its collector inside, under a display of its own; what is measured is measured in its page, by what
+//! stands on the screen.
+
+use crate::Args;
+use crate::report::{Figure, Report};
+use anyhow::{Context as _, Result, ensure};
+use deckport_tests::api::Api;
+use deckport_tests::desktop::probe::{Probe, Shown};
+use deckport_tests::desktop::{Session, until};
+use deckport_tests::dice::Dice;
+use deckport_tests::measure::{Spread, median, probe_disk};
+use deckport_tests::printing::{Consoles, Load};
+use deckport_tests::stamped::boot_us;
+use deckport_tests::{Agent, Call, Process, programs};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+const JUMPS: usize = 100;
+const OPENS: usize = 5;
+/// Lines a second that the long log still grows by.
+const GROWING: u64 = 200;
+/// Processes and pages have started.
+const SETTLED_US: u64 = 5_000_000;
+
+pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    report.probe("viewer", &probe_disk(dir)?);
+    runtime.block_on(seen(args, dir, report))?;
+    runtime.block_on(long(args, dir, report))
+}
+
+/// The app's collector as HTTP clients reach it.
+async fn api(session: &Session) -> Result<(Api, String)> {
+    let url = session.collector().await?;
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+    let token = std::fs::read_to_string(session.token_file())?.trim().to_owned();
+    Ok((Api { port: port.context("the collector's port")?, token: Some(token) }, url))
+}
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// Many consoles print; the log of one is open.
+async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
+    let mut session = Session::start().await?;
+    let page = session.open(any_port()).await?;
+    let (api, url) = api(&session).await?;
+    let probe = Probe::put(&page).await?;
+    let frame = probe.frame().await?;
+    let measured = args.seconds * args.rounds as u64;
+    let load = Load { consoles: args.consoles, rate: args.rate, seconds: measured + 120 };
+    let console = |name: &str| Agent::at(url.clone(), session.token_file(), dir, name);
+    let consoles = Consoles::start(load, console)?;
+    let ids = consoles.listed(&api)?;
+    probe.open(ids.first().context("a deployment")?).await?;
+    let from = boot_us() + SETTLED_US;
+    let until_us = from + measured * 1_000_000;
+    let mut shown: Vec<Shown> = Vec::new();
+    while boot_us() < until_us + 1_000_000 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        shown.extend(probe.shown().await?);
+    }
+    let seen = probe.seen().await?;
+    consoles.end()?;
+    ensure!(seen.violations.is_empty(), "{:?}", seen.violations);
+    let round = |number: u64| {
+        let begin = from + number * args.seconds * 1_000_000;
+        let within = begin..begin + args.seconds * 1_000_000;
+        let lines = shown.iter().filter(|line| within.contains(&line.printed_us));
+        Spread::of(lines.map(|line| line.took_ms).collect())
+    };
+    let rounds: Vec<Spread> = (0..args.rounds as u64).map(round).collect();
+    let fewest = rounds.iter().map(Spread::count).min().unwrap_or(0) as f64;
+    let expected = (args.rate * args.seconds) as f64;
+    ensure!(fewest > 0.9 * expected, "only {fewest} of {expected} lines were on the screen");
+    let of = |part| median(&rounds.iter().map(|round| round.at(part)).collect::<Vec<_>>());
+    report.add(
+        Figure::new("viewer: printed → row in the window's document, p50", of(0.5), "ms")
+            .beside("one frame of the idle page", frame)
+            .at_most(50.0),
+    );
+    report.add(
+        Figure::new("viewer: printed → row in the window's document, p99", of(0.99), "ms")
+            .beside("one frame of the idle page", frame)
+            .at_most(120.0),
+    );
+    Ok(())
+}
+
+/// A long log that still grows.
+async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
+    let mut session = Session::start().await?;
+    let page = session.open(any_port()).await?;
+    let (api, url) = api(&session).await?;
+    let probe = Probe::put(&page).await?;
+    let frame = probe.frame().await?;
+    let lines = args.log_lines;
+    let simulate = format!("{} simulate --stamp --phases=", programs::agent()?.display());
+    let script =
+        format!("{simulate} --lines={lines}; {simulate} --lines=1000000 --rate={GROWING} --seed=2");
+    let agent = Agent::at(url, session.token_file(), dir, "long");
+    let mut process = Process::quiet(&agent.wrap(&Call::bash(&script))?)?;
+    let rows = || {
+        let list = api.json("/api/v1/deployments").ok()?;
+        let one = list["deployments"].as_array()?.first()?.clone();
+        Some((one["id"].as_str()?.to_owned(), one["rows"].as_u64()?))
+    };
+    let mut last = None;
+    // As long as it gets on.
+    let id = loop {
+        let now =
+            until("the long log grows", async || rows().filter(|now| Some(now) != last.as_ref()))
+                .await?;
+        if now.1 > lines + 100 {
+            break now.0;
+        }
+        last = Some(now);
+    };
+    let mut opens = Vec::new();
+    for _ in 0..OPENS {
+        page.run("location.hash = '#/live'").await?;
+        until("the Live screen is there", async || {
+            let script = "return document.querySelector('[data-testid=deployment-row]') !== null";
+            page.run(script).await.ok().filter(|there| there == true)
+        })
+        .await?;
+        opens.push(probe.open(&id).await?);
+    }
+    let mut dice = Dice::new(7);
+    let mut jumps = Vec::new();
+    for _ in 0..JUMPS {
+        jumps.push(probe.jump(&id, 2 + dice.below(lines - 2)).await?);
+    }
+    process.kill();
+    let (opens, jumps) = (Spread::of(opens), Spread::of(jumps));
+    report.add(
+        Figure::new(
+            format!("viewer: open a running log of {lines} lines, slowest"),
+            opens.most(),
+            "ms",
+        )
+        .beside("one frame of the idle page", frame)
+        .at_most(300.0),
+    );
+    report.add(
+        Figure::new("viewer: jump to a random row until painted, p50", jumps.at(0.5), "ms")
+            .beside("one frame of the idle page", frame),
+    );
+    report.add(
+        Figure::new(format!("viewer: slowest of {JUMPS} jumps"), jumps.most(), "ms")
+            .beside("one frame of the idle page", frame)
+            .at_most(100.0),
+    );
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The app's window at the end of a fast log: every row reaches the page in order, the screen never shows a wrong or an
+//! empty one for long, and the page's process does not grow.
+
+use anyhow::{Context as _, Result, ensure};
+use deckport_tests::Agent;
+use deckport_tests::api::Api;
+use deckport_tests::desktop::Session;
+use deckport_tests::desktop::probe::Probe;
+use deckport_tests::measure::{Spread, resident};
+use deckport_tests::printing::{Consoles, Load};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const RATE: u64 = 2000;
+/// What the page's process may grow by between the first and the last minute.
+const GROWTH: u64 = 20 << 20;
+
+pub(crate) fn run(dir: &Path, short: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(follow(dir, if short { 60 } else { 600 }))
+}
+
+async fn follow(dir: &Path, seconds: u64) -> Result<()> {
+    let mut session = Session::start().await?;
+    let page = session.open((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let url = session.collector().await?;
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+    let token = std::fs::read_to_string(session.token_file())?.trim().to_owned();
+    let api = Api { port: port.context("the collector's port")?, token: Some(token) };
+    let probe = Probe::put(&page).await?;
+    let lines = RATE * (seconds + 30);
+    let load = Load { consoles: 1, rate: RATE, seconds: seconds + 30 };
+    let console = |name: &str| Agent::at(url.clone(), session.token_file(), dir, name);
+    let consoles = Consoles::start(load, console)?;
+    probe.open(consoles.listed(&api)?.first().context("a deployment")?).await?;
+    let web = session.web_process()?;
+    let begun = Instant::now();
+    let mut took = Vec::new();
+    let mut memory: Vec<(u64, u64)> = Vec::new();
+    let mut seen = probe.seen().await?;
+    // Ends with the last line.
+    while seen.last_line != Some(lines - 1) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        took.extend(probe.shown().await?.into_iter().map(|line| line.took_ms));
+        seen = probe.seen().await?;
+        ensure!(seen.violations.is_empty(), "{:?}", seen.violations);
+        let late = begun.elapsed() > Duration::from_secs(seconds + 180);
+        ensure!(!late, "line {:?} of {lines} came last", seen.last_line);
+        let minute = begun.elapsed().as_secs() / 60;
+        if begun.elapsed().as_secs() >= 60 * (memory.len() as u64 + 1) {
+            memory.push((minute, resident(web)?));
+        }
+    }
+    session.picture("followed")?;
+    consoles.ended()?;
+    let took = Spread::of(took);
+    println!("{} rows at {RATE}/s in {:.0?}: every row came, in order", seen.rows, begun.elapsed());
+    println!("{} deltas, at most {} rows in one", seen.deltas, seen.most_rows);
+    println!(
+        "{} frames checked, {} of them with a row that had not arrived",
+        seen.frames, seen.waiting
+    );
+    println!(
+        "printed → on the screen: p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms ({} lines)",
+        took.at(0.5),
+        took.at(0.99),
+        took.most(),
+        took.count()
+    );
+    for (minute, bytes) in &memory {
+        println!("the page's process, minute {minute}: {:.1} MiB", *bytes as f64 / 1_048_576.0);
+    }
+    let (first, last) = (memory.first().map_or(0, |m| m.1), memory.last().map_or(0, |m| m.1));
+    ensure!(last.saturating_sub(first) <= GROWTH, "the page's process grew by {}", last - first);
+    Ok(())
+}
