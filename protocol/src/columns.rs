@@ -38,13 +38,17 @@ use crate::limits::Limits;
 use crate::record::{Annotation, BodyRef, RecordRef, Source};
 use crate::varint;
 use bytes::Bytes;
+use std::cell::RefCell;
 use uuid::Uuid;
+use zstd::bulk::{Compressor, Decompressor};
 
 const MAGIC: [u8; 2] = [0xDC, 0x50];
 const VERSION: u8 = 1;
 const FLAG_ZSTD: u8 = 1;
 /// The length of a frame's header in bytes.
 pub const HEADER_BYTES: usize = 64;
+/// A batch is small, and the collector packs blocks anew later.
+const LEVEL: i32 = 1;
 /// A body smaller than this is not worth compressing.
 const COMPRESS_FROM: usize = 512;
 
@@ -392,9 +396,30 @@ impl Frame {
     }
 }
 
+// Making these costs more than a batch of 64 lines does.
+thread_local! {
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> =
+        RefCell::new(Decompressor::new().ok());
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
+        RefCell::new(Compressor::new(LEVEL).ok());
+}
+
+fn compress(body: &[u8]) -> Option<Vec<u8>> {
+    let packed = COMPRESSOR.with_borrow_mut(|compressor| match compressor {
+        Some(compressor) => compressor.compress(body),
+        None => zstd::bulk::compress(body, LEVEL),
+    });
+    packed.ok().filter(|packed| packed.len() < body.len())
+}
+
 fn decompress(sent: &[u8], body_bytes: usize) -> Result<Bytes, FrameError> {
     let malformed = FrameError::Malformed { what: "compressed body" };
-    match zstd::bulk::decompress(sent, body_bytes) {
+    let body = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
+        Some(decompressor) => decompressor.decompress(sent, body_bytes),
+        // Without memory for one of its own the thread gets one for once.
+        None => zstd::bulk::decompress(sent, body_bytes),
+    });
+    match body {
         Ok(body) if body.len() == body_bytes => Ok(body.into()),
         _ => Err(malformed),
     }
@@ -531,11 +556,8 @@ impl FrameBuilder {
         }
         body.extend_from_slice(&self.data);
 
-        // Level 1: a batch is small, and the collector packs blocks anew later.
-        let compressed = (compress && body.len() >= COMPRESS_FROM)
-            .then(|| zstd::bulk::compress(&body, 1).ok())
-            .flatten()
-            .filter(|packed| packed.len() < body.len());
+        let compressed =
+            (compress && body.len() >= COMPRESS_FROM).then(|| self::compress(&body)).flatten();
         let (flags, sent) = compressed.as_ref().map_or((0, &body), |packed| (FLAG_ZSTD, packed));
 
         let mut frame = Vec::with_capacity(HEADER_BYTES + sent.len());

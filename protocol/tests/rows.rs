@@ -260,5 +260,5 @@ fn without_an_error_row_it_is_the_last_line_of_the_phase() {
         "not what I want"
     );
     // Nothing came after the group ended: the group is where it failed.
-    assert_eq!(failing("::group::A\nchecking disk\n::endgroup::\n"), "::endgroup::");
+    assert_eq!(failing("::group::A\nchecking disk\n::endgroup::\n"), "checking disk");
 }

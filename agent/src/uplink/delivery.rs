@@ -229,7 +229,7 @@ impl Delivery {
         let mut feed_open = true;
         let result = loop {
             let end = self.feed.borrow_and_update().end;
-            while let Some(frame) = outbox.next(&end).map_err(lost)? {
+            while let Some(frame) = outbox.next(&end, Instant::now()).map_err(lost)? {
                 if send.try_send(Message::Binary(frame)).is_err() {
                     break;
                 }
@@ -252,7 +252,7 @@ impl Delivery {
                     };
                     match message {
                         CollectorMessage::Ack(ack) => {
-                            if let Err(mismatch) = outbox.acked(ack.acked_seq, ack.chain) {
+                            if let Err(mismatch) = outbox.acked(ack.acked_seq, ack.chain, heard) {
                                 break Err(Fault::Refused(Refusal::new(
                                     ErrorCode::QUARANTINED,
                                     mismatch.to_string(),

@@ -10,6 +10,7 @@
 pub mod delivery;
 pub mod link;
 pub mod outbox;
+mod window;
 
 use crate::clock::{self, Stamp};
 use crate::disk::RealDisk;

@@ -3,15 +3,16 @@
 //! What must hold: batches are contiguous from the sequence number agreed in `welcome`; the chain is
 //! computed over exactly what is sent, and every acknowledgement is compared with it.
 
+use super::window::Window;
 use crate::spool::{Batch, Position, Reader, SpoolError};
 use crate::state::Run;
 use bytes::Bytes;
 use deckport_protocol::event;
 use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, RecordRef};
 use std::collections::VecDeque;
+use std::time::Instant;
 
-/// Frames that may be unacknowledged.
-const WINDOW_FRAMES: usize = 32;
+/// Bytes that may be unacknowledged.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Records in one batch.
 const BATCH_RECORDS: usize = 64;
@@ -25,6 +26,7 @@ struct Sent {
     bytes: usize,
     /// The segment that the reader stood in.
     segment: u64,
+    left: Instant,
 }
 
 /// What an acknowledgement that does not fit means.
@@ -47,6 +49,7 @@ pub struct Outbox {
     limits: Limits,
     sent: VecDeque<Sent>,
     sent_bytes: usize,
+    window: Window,
     /// A frame that was read and could not be added to the batch under way.
     ahead: Option<Batch>,
     acked_segment: u64,
@@ -72,6 +75,7 @@ impl Outbox {
             limits,
             sent: VecDeque::new(),
             sent_bytes: 0,
+            window: Window::new(),
             ahead: None,
             acked_segment: 0,
             terminal_seq: None,
@@ -79,13 +83,13 @@ impl Outbox {
     }
 
     fn has_room(&self) -> bool {
-        self.sent.len() < WINDOW_FRAMES
+        self.sent.len() < self.window.frames()
             && (self.sent.is_empty()
                 || self.sent_bytes + BATCH_BYTES < WINDOW_BYTES.min(self.limits.unacked_bytes))
     }
 
-    /// The next frame to send, if there is one and the window has room for it.
-    pub fn next(&mut self, end: &Position) -> Result<Option<Bytes>, SpoolError> {
+    /// The next frame to send, at `now`, if there is one and the window has room for it.
+    pub fn next(&mut self, end: &Position, now: Instant) -> Result<Option<Bytes>, SpoolError> {
         if !self.has_room() {
             return Ok(None);
         }
@@ -129,6 +133,7 @@ impl Outbox {
             chain: self.chain,
             bytes: frame.len(),
             segment: self.reader.segment(),
+            left: now,
         });
         Ok(Some(frame))
     }
@@ -149,12 +154,19 @@ impl Outbox {
         }
     }
 
-    /// Takes an acknowledgement.
-    pub fn acked(&mut self, acked_seq: u64, chain: Chain) -> Result<(), ChainMismatch> {
+    /// Takes an acknowledgement that came at `now`.
+    pub fn acked(
+        &mut self,
+        acked_seq: u64,
+        chain: Chain,
+        now: Instant,
+    ) -> Result<(), ChainMismatch> {
+        let full = self.sent.len() >= self.window.frames();
         while self.sent.front().is_some_and(|sent| sent.last_seq <= acked_seq) {
             let Some(sent) = self.sent.pop_front() else { break };
             self.sent_bytes -= sent.bytes;
             self.acked_segment = sent.segment;
+            self.window.acknowledged(sent.left, now, full);
             if sent.last_seq == acked_seq && sent.chain != chain {
                 return Err(ChainMismatch(acked_seq));
             }

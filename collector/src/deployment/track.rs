@@ -179,6 +179,11 @@ impl Track {
             }
         }
         known.rows = self.deriver.rows();
+        if let Some((row, visible)) = self.deriver.open_line() {
+            // A progress display stays on one line for minutes: what it shows now is what is printed last.
+            let head = &visible[..visible.len().min(LAST_ROW_BYTES)];
+            known.last_row = Some((row, Level::Info, head.into()));
+        }
         if known.step.as_deref() != self.deriver.step() {
             known.step = self.deriver.step().map(str::to_owned);
         }
@@ -329,4 +334,52 @@ pub(super) fn last_line(known: &Known) -> Option<LastLine> {
     renderer.row(&fact, None);
     let text = renderer.take_rows().pop()?.text;
     Some(LastLine { text, level: *level, row: *row })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deckport_protocol::{BootId, ConsoleId, FrameBuilder, Limits, RecordRef, Source};
+
+    fn track() -> Track {
+        Track::new(Arc::new(Descriptor {
+            console_id: ConsoleId::new(),
+            console_name: "Bay 1".into(),
+            template: "base".into(),
+            command: String::new(),
+            agent_version: String::new(),
+            boot_id: None,
+            context: serde_json::Value::Null,
+        }))
+    }
+
+    fn print(track: &mut Track, text: &str) -> Option<LastLine> {
+        let mut builder = FrameBuilder::new();
+        builder.push(&RecordRef {
+            seq: track.known.seq + 1,
+            span: 1,
+            boot_us: 0,
+            at_us: 0,
+            body: BodyRef::Output {
+                bytes: text.as_bytes(),
+                continues: !text.ends_with('\n'),
+                source: Source::Terminal,
+                annotation: None,
+            },
+        });
+        let bytes = builder.finish(BootId::new(), false).unwrap();
+        track.fold(&Frame::decode(&bytes, &Limits::default()).unwrap(), 0).unwrap();
+        last_line(&track.known)
+    }
+
+    #[test]
+    fn a_progress_display_is_the_last_line_while_it_is_drawn() {
+        let mut track = track();
+        let mut shown = |text| print(&mut track, text).map(|line| (line.row, line.text));
+        assert_eq!(shown("Unpacking\r\n"), Some((0, "Unpacking".into())));
+        assert_eq!(shown("\r 10 %"), Some((1, " 10 %".into())));
+        assert_eq!(shown("\r 20 %"), Some((1, " 20 %".into())));
+        assert_eq!(shown("\r"), Some((1, " 20 %".into())));
+        assert_eq!(shown("\rdone\r\n::endgroup::\r\n"), Some((1, "done".into())));
+    }
 }

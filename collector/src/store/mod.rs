@@ -38,6 +38,8 @@ const READERS: u32 = 6;
 pub enum OpenError {
     #[error("the data directory {path} cannot be used")]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error("the writer's thread cannot be started")]
+    Thread(#[source] std::io::Error),
     #[error("another collector has {path} open")]
     Locked { path: PathBuf },
     #[error("the database {path} cannot be opened")]
@@ -78,6 +80,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
+            // The writer has a statement for each number of rows in each table.
+            .statement_cache_capacity(512)
             .pragma("wal_autocheckpoint", "0")
             .pragma("cache_size", "-8192")
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
@@ -102,7 +106,8 @@ impl Store {
             .map_err(database)?;
         let wal = dir.join("collector.db-wal");
         let writer =
-            Writer::start(connection, checkpointer, wal, config.bounds, metrics, tasks, stop);
+            Writer::start(connection, checkpointer, wal, config.bounds, metrics, tasks, stop)
+                .map_err(OpenError::Thread)?;
         Ok(Self { readers, writer, _lock: lock })
     }
 

@@ -68,7 +68,7 @@ impl Writer {
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (queue, rx) = mpsc::channel(bounds.queue_writes);
         let (failed_tx, failed) = watch::channel(None);
         let task = Task {
@@ -78,19 +78,31 @@ impl Writer {
             failed: failed_tx,
             checkpoint: Arc::new(Checkpoint {
                 connection: tokio::sync::Mutex::new(Some(checkpointer)),
-                failure: Mutex::new(None),
+                outcome: Mutex::new(None),
             }),
             wal,
             wal_bytes: bounds.wal_bytes,
+            sized: Instant::now(),
         };
-        tasks.spawn(task.run(rx, bounds, stop, tasks.clone()));
-        Self {
+        // A thread and a runtime of its own: a commit is a dozen short waits for the database, and among the tasks that
+        // decode what consoles send each of them would wait for its turn.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (ended, end) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            runtime.block_on(task.run(rx, bounds, stop));
+            drop(ended);
+        })?;
+        tasks.spawn(async move {
+            // Nothing is ever sent: the writer's end is what is waited for.
+            let _ = end.await;
+        });
+        Ok(Self {
             queue,
             bytes: Arc::new(Semaphore::new(bounds.queue_bytes)),
             queue_bytes: bounds.queue_bytes,
             metrics,
             failed,
-        }
+        })
     }
 
     /// Waits for a place in the queue for about so many bytes. This wait is the backpressure that ends
@@ -136,9 +148,49 @@ impl Writer {
     }
 }
 
+/// What copies the write-ahead log into the database beside the writer.
 struct Checkpoint {
     connection: tokio::sync::Mutex<Option<SqliteConnection>>,
-    failure: Mutex<Option<WriteError>>,
+    /// `Ok`: all but a little is copied, and the writer may do the rest.
+    outcome: Mutex<Option<Result<(), WriteError>>>,
+}
+
+/// The writer does the rest of a checkpoint when it is no more than this.
+const LITTLE_BYTES: i64 = 1024 * 1024;
+/// How often the checkpoint runs after what was written meanwhile. Each time there is less of it.
+const PASSES: usize = 6;
+
+impl Checkpoint {
+    /// Copies what the log holds, until little is left.
+    async fn run(&self, metrics: &Metrics) {
+        let mut connection = self.connection.lock().await;
+        let Some(connection) = connection.as_mut() else { return };
+        let mut outcome = Ok(());
+        for _ in 0..PASSES {
+            let began = Instant::now();
+            let result = sqlx::query_as::<_, (i64, i64, i64)>("pragma wal_checkpoint(passive)")
+                .fetch_one(&mut *connection)
+                .await;
+            metrics.checkpoint_seconds.observe_time(began.elapsed());
+            match result {
+                // Pages in the log, and how many of them are copied.
+                Ok((_, logged, copied)) => {
+                    if (logged - copied) * i64::from(super::PAGE_BYTES) <= LITTLE_BYTES {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    outcome = Err(judge(&error));
+                    break;
+                }
+            }
+        }
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    fn take_outcome(&self) -> Option<Result<(), WriteError>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 struct Task {
@@ -149,11 +201,15 @@ struct Task {
     checkpoint: Arc<Checkpoint>,
     wal: PathBuf,
     wal_bytes: u64,
+    /// When the log's size was looked at last.
+    sized: Instant,
 }
+
+const SIZED_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// At most so many writes in a group: bounds the time a first one waits for the last one.
 const GROUP_WRITES: usize = 1024;
-/// Rows in one statement. Powers of two, so that few statements are ever prepared.
+/// Rows in one statement.
 const STATEMENT_ROWS: usize = 64;
 
 impl Task {
@@ -162,11 +218,9 @@ impl Task {
         mut queue: mpsc::Receiver<Queued>,
         bounds: Bounds,
         stop: CancellationToken,
-        tasks: TaskTracker,
     ) {
         let mut group: Vec<Queued> = Vec::new();
         let mut last_began = None::<Instant>;
-        let mut last_sized = Instant::now();
         // Goal: commit what waits, group by group. Exits: the disk failed; or the collector stops and
         // everything that was queued before is answered.
         loop {
@@ -192,12 +246,9 @@ impl Task {
                 self.fail(reason, &mut group, &mut queue).await;
                 return;
             }
-            if last_sized.elapsed() >= std::time::Duration::from_millis(200) {
-                last_sized = Instant::now();
-                if let Err(reason) = self.keep_wal_small(&tasks).await {
-                    self.fail(reason, &mut group, &mut queue).await;
-                    return;
-                }
+            if let Err(reason) = self.keep_wal_small().await {
+                self.fail(reason, &mut group, &mut queue).await;
+                return;
             }
         }
         if let Some(connection) = self.checkpoint.connection.lock().await.take() {
@@ -314,33 +365,40 @@ impl Task {
     }
 
     async fn statements(&mut self, writes: &[Queued]) -> Result<(), WriteError> {
-        sqlx::query("begin immediate")
-            .execute(&mut self.connection)
-            .await
-            .map_err(|e| judge(&e))?;
+        let mut statements = Vec::new();
         for (table, rows) in by_table(writes) {
-            let mut rows = rows.as_slice();
-            while !rows.is_empty() {
-                let take = (1 << rows.len().ilog2()).min(STATEMENT_ROWS);
-                let (now, rest) = rows.split_at(take);
-                let sql = self.insert_sql(table, take);
+            for rows in rows.chunks(STATEMENT_ROWS) {
                 let mut arguments = SqliteArguments::default();
-                arguments.reserve(take * table.columns, 0);
-                for values in now {
+                arguments.reserve(rows.len() * table.columns, 0);
+                for values in rows {
                     bind(&mut arguments, values)?;
                 }
-                let query = sqlx::query_with(sql, arguments);
-                query.execute(&mut self.connection).await.map_err(|e| judge(&e))?;
-                rows = rest;
+                statements.push((self.insert_sql(table, rows.len()), arguments));
             }
         }
         for statement in writes.iter().flat_map(|queued| &queued.write.statements) {
             let mut arguments = SqliteArguments::default();
             bind(&mut arguments, &statement.values)?;
-            let query = sqlx::query_with(statement.sql, arguments);
-            query.execute(&mut self.connection).await.map_err(|e| judge(&e))?;
+            statements.push((SqlStr::from_static(statement.sql), arguments));
         }
-        sqlx::query("commit").execute(&mut self.connection).await.map_err(|e| judge(&e))?;
+        // Each of these is a wait for another thread. One statement by itself is a transaction already.
+        let several = statements.len() > 1;
+        if several {
+            self.execute(SqlStr::from_static("begin immediate"), SqliteArguments::default())
+                .await?;
+        }
+        for (sql, arguments) in statements {
+            self.execute(sql, arguments).await?;
+        }
+        if several {
+            self.execute(SqlStr::from_static("commit"), SqliteArguments::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, sql: SqlStr, arguments: SqliteArguments) -> Result<(), WriteError> {
+        let query = sqlx::query_with(sql, arguments);
+        query.execute(&mut self.connection).await.map_err(|error| judge(&error))?;
         Ok(())
     }
 
@@ -354,36 +412,26 @@ impl Task {
         self.sql.entry((table, rows)).or_insert_with(make).clone()
     }
 
-    /// Folds the write-ahead log into the database. The long part runs beside the writer; when the log
-    /// grew large all the same, the short rest runs here, so that the log starts over.
-    async fn keep_wal_small(&mut self, tasks: &TaskTracker) -> Result<(), Arc<str>> {
-        let failure = self.checkpoint.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(WriteError::Fatal(reason)) = failure {
-            return Err(reason);
+    /// Folds the write-ahead log into the database. The long part runs beside the writer, the short rest here, so that
+    /// the log starts over.
+    async fn keep_wal_small(&mut self) -> Result<(), Arc<str>> {
+        match self.checkpoint.take_outcome() {
+            Some(Err(WriteError::Fatal(reason))) => return Err(reason),
+            Some(Ok(())) => return self.cut_wal().await,
+            Some(Err(_)) | None => {}
         }
-        let bytes = std::fs::metadata(&self.wal).map_or(0, |meta| meta.len());
-        self.metrics.wal_bytes.set(bytes as i64);
-        if bytes < self.wal_bytes {
+        if self.sized.elapsed() < SIZED_EVERY {
             return Ok(());
         }
-        if bytes >= 3 * self.wal_bytes {
-            return self.cut_wal().await;
-        }
-        if self.checkpoint.connection.try_lock().is_ok_and(|connection| connection.is_some()) {
-            let checkpoint = Arc::clone(&self.checkpoint);
-            let metrics = Arc::clone(&self.metrics);
-            tasks.spawn(async move {
-                let mut connection = checkpoint.connection.lock().await;
-                let Some(connection) = connection.as_mut() else { return };
-                let began = Instant::now();
-                let result =
-                    sqlx::query("pragma wal_checkpoint(passive)").execute(connection).await;
-                metrics.checkpoint_seconds.observe_time(began.elapsed());
-                if let Err(error) = result {
-                    *checkpoint.failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(judge(&error));
-                }
-            });
+        self.sized = Instant::now();
+        let bytes = std::fs::metadata(&self.wal).map_or(0, |meta| meta.len());
+        self.metrics.wal_bytes.set(bytes as i64);
+        let is_free =
+            self.checkpoint.connection.try_lock().is_ok_and(|connection| connection.is_some());
+        if bytes >= self.wal_bytes && is_free {
+            let (checkpoint, metrics) = (Arc::clone(&self.checkpoint), Arc::clone(&self.metrics));
+            // Its owner is the lock: the writer takes that before it ends.
+            tokio::spawn(async move { checkpoint.run(&metrics).await });
         }
         Ok(())
     }

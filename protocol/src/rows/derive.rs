@@ -42,7 +42,7 @@ pub struct RowFact {
     pub kind: RowKind,
     pub level: Level,
     pub phase: Option<u32>,
-    /// Nothing that would be seen.
+    /// Nothing that would be seen, or only the end of a group.
     pub blank: bool,
     /// Its bytes in the stream, line feed included; 0 for events.
     pub bytes: u64,
@@ -159,6 +159,13 @@ impl RowDeriver {
     /// The number of the row that is open.
     pub fn open_row(&self) -> Option<u64> {
         self.state.open.as_ref().map(|_| self.state.rows - 1)
+    }
+
+    /// The row that is open and what it shows so far (its head, where it is long); `None` while that is blank.
+    pub fn open_line(&self) -> Option<(u64, &[u8])> {
+        let row = self.open_row()?;
+        let (visible, _) = self.line.visible();
+        (!is_blank(visible)).then_some((row, visible))
     }
 
     /// The phase that the stream is in.
@@ -295,7 +302,7 @@ impl RowDeriver {
     /// The open row's fact: its level by annotation, markup or convention.
     fn fact_of(&mut self, open: &Open, still_open: bool) -> RowFact {
         let (visible, _) = self.line.visible();
-        let blank = is_blank(visible);
+        let mut blank = is_blank(visible);
         let mut level = open.level;
         let mut kind = if open.by_agent { RowKind::Note } else { RowKind::Line };
         if level.is_none() && !blank {
@@ -315,7 +322,11 @@ impl RowDeriver {
                     kind = RowKind::Phase;
                     Level::Info
                 }
-                Some(Markup::EndGroup) => Level::Info,
+                Some(Markup::EndGroup) => {
+                    kind = RowKind::Marker;
+                    blank = true;
+                    Level::Info
+                }
                 None => level_of(text),
             });
         }
@@ -335,10 +346,13 @@ impl RowDeriver {
 
     fn end_line(&mut self, record: &RecordRef<'_>, sink: &mut impl RowSink) {
         let Some(open) = self.state.open.take() else { return };
+        let phase = self.state.phase;
         if !open.by_agent {
             self.read_structure(&open, record, sink);
         }
         let mut fact = self.fact_of(&open, false);
+        // The line that ends a group is still in it.
+        fact.phase = fact.phase.or(phase);
         if fact.kind == RowKind::Phase && self.state.groups > 1 {
             // A nested group is a step.
             fact.kind = RowKind::Line;

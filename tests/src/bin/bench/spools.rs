@@ -171,7 +171,7 @@ pub(crate) async fn deliver(
     let mut noted = Instant::now();
     loop {
         let mut flush = false;
-        while let Some(frame) = outbox.next(&console.end)? {
+        while let Some(frame) = outbox.next(&console.end, Instant::now())? {
             sent.push_back((Header::read(&frame)?.last_seq, Instant::now()));
             sink.feed(Message::Binary(frame)).await?;
             flush = true;
@@ -194,7 +194,7 @@ pub(crate) async fn deliver(
                     took.push(ms(now - left));
                     sent.pop_front();
                 }
-                outbox.acked(ack.acked_seq, ack.chain)?;
+                outbox.acked(ack.acked_seq, ack.chain, now)?;
                 let complete = outbox.complete(ack.acked_seq);
                 // As the uplink does, five times a second.
                 if complete || noted.elapsed() >= Duration::from_millis(200) {
