@@ -140,13 +140,25 @@ impl State {
 
     /// All runs kept here, oldest first (their ids begin with their time).
     pub fn runs(&self) -> Result<Vec<Run>> {
-        let mut dirs: Vec<PathBuf> = std::fs::read_dir(self.root.join("runs"))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.is_dir())
-            .collect();
+        let (removed, mut dirs): (Vec<PathBuf>, Vec<PathBuf>) =
+            std::fs::read_dir(self.root.join("runs"))?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.is_dir())
+                .partition(|path| is_removed(path));
+        for leftover in removed {
+            // Whoever removes it may be at work right now; one of us succeeds.
+            let _ = std::fs::remove_dir_all(leftover);
+        }
         dirs.sort();
         Ok(dirs.into_iter().map(|dir| Run { dir }).collect())
     }
+}
+
+/// What the directory of a run that is being removed begins with.
+const REMOVED: &str = ".removed-";
+
+fn is_removed(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(REMOVED))
 }
 
 fn open_lock(path: &Path) -> Result<File> {
@@ -248,9 +260,16 @@ impl Run {
         write_json(&self.dir.join("acked"), acked, false)
     }
 
-    /// Removes the run; the collector has all of it.
+    /// Removes the run; the collector has all of it. At once for everybody else: nobody finds half of it.
     pub fn remove(&self) -> io::Result<()> {
-        std::fs::remove_dir_all(&self.dir)
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let removed = self.dir.with_file_name(format!("{REMOVED}{name}"));
+        std::fs::rename(&self.dir, &removed)?;
+        match std::fs::remove_dir_all(&removed) {
+            // Someone else tidied up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -48,6 +48,24 @@ create table frame (
     primary key (stream, first_seq)
 ) strict, without rowid;
 
+-- Frames that are not in `frame` yet, in the order of their arrival: a commit writes them side by side. Moved later, many
+-- of one stream at once.
+create table tail (
+    id           integer primary key,
+    stream       integer not null,
+    first_seq    integer not null,
+    last_seq     integer not null,
+    first_row    integer not null,
+    rows         integer not null,
+    first_byte   integer not null,
+    bytes        integer not null,
+    errors       integer not null,
+    warnings     integer not null,
+    received_at  integer not null,
+    state_before blob,
+    payload      blob    not null
+) strict;
+
 -- Every few dozen frames of a stream: where a row stands, without reading every frame.
 create table segment (
     stream    integer not null,

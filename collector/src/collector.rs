@@ -98,7 +98,8 @@ impl Collector {
 
         let auth = Arc::new(Auth::open(&config.data_dir.join("token"))?);
         let server_epoch = epoch(&store).await?;
-        let log = Log::new(Arc::clone(&store));
+        let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
+        storage.spawn(log.clone().keep_sealing(storage_stop.clone()));
         let deployments = Arc::new(Deployments::open(&config, Arc::clone(&store), log).await?);
         let listener = match config.listen {
             None => None,

@@ -55,6 +55,8 @@ pub struct Bounds {
     pub queue_bytes: usize,
     /// Recent frames of a running deployment kept in memory for those who follow.
     pub ring_bytes: usize,
+    /// New frames gather in the log's tail up to about so much before they are sealed.
+    pub tail_bytes: usize,
     /// The write-ahead log is folded into the database from this size on.
     pub wal_bytes: u64,
     /// How often deployments of consoles that say nothing are looked at.
@@ -75,6 +77,7 @@ impl Default for Bounds {
             queue_writes: 4096,
             queue_bytes: 32 * 1024 * 1024,
             ring_bytes: 1024 * 1024,
+            tail_bytes: 8 * 1024 * 1024,
             wal_bytes: 32 * 1024 * 1024,
             presence_tick: Duration::from_millis(500),
         }

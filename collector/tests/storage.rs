@@ -194,7 +194,9 @@ impl Opened {
         let config: Config = config(dir);
         let store = Store::open(&config, Arc::new(Metrics::default()), &tasks, stop.clone());
         let store = Arc::new(store.await.unwrap());
-        let log = Log::new(Arc::clone(&store));
+        // Small, so that frames are sealed all the time.
+        let log = Log::open(Arc::clone(&store), 2000).await.unwrap();
+        tasks.spawn(log.clone().keep_sealing(stop.clone()));
         let deployments = Deployments::open(&config, Arc::clone(&store), log).await.unwrap();
         Self { deployments, store, tasks, stop }
     }
@@ -255,8 +257,8 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
             rest = later;
             let bytes = run.frame(now);
             let frame = Frame::decode(&bytes, &limits).unwrap();
-            let permit = log.reserve(bytes.len()).await.unwrap();
-            entry.submit(link.session, permit, &frame, bytes, 1).unwrap();
+            let place = log.reserve(bytes.len()).await.unwrap();
+            entry.submit(link.session, log, place, &frame, bytes, 1).unwrap();
             if restart || rest.is_empty() {
                 break;
             }

@@ -87,6 +87,12 @@ fn make_the_database() -> Result<()> {
             collector.ended(&id)?;
         }
         expected.push((id, String::from_utf8(stream.output.clone())?));
+        if name == "Bay 1" {
+            // What was in the log's tail is sealed at a start; the others' frames stay there.
+            drop(link);
+            collector.stop()?;
+            collector.launch()?;
+        }
     }
     let mut known = Vec::new();
     for (id, raw) in expected {

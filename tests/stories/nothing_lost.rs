@@ -242,11 +242,18 @@ fn a_full_disk_of_the_console_leaves_a_gap_and_no_lie() -> Result<()> {
     let id = collector.find("bay-1")?;
     let detail = collector.ended(&id)?;
     let summary = &detail["summary"];
-    ensure!(summary["outcome"] == "failed" && summary["gaps"] == 1, "{summary}");
+    // One hole; an event that came meanwhile (what is known of the machine) stands in it and makes two of it.
+    let gaps = summary["gaps"].as_u64().context("gaps")?;
+    ensure!(summary["outcome"] == "failed" && (1..=2).contains(&gaps), "{summary}");
     let raw = collector.raw(&id)?;
     let missing = summary["missing_bytes"].as_u64().context("missing_bytes")?;
     ensure!(raw.len() as u64 + missing == output.stdout.len() as u64, "{summary}");
-    ensure!(output.stdout.starts_with(&raw), "what is there is not the beginning");
+    // What is there is the beginning and, behind a hole, perhaps a few lines more: whole ones, in order.
+    let mut printed = output.stdout.split_inclusive(|&byte| byte == b'\n');
+    for line in raw.split_inclusive(|&byte| byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        ensure!(printed.any(|one| one == line.as_bytes()), "{line:?} was not printed there");
+    }
     Ok(())
 }
 

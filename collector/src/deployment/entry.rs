@@ -10,8 +10,8 @@ use super::estimate::{self, Estimates};
 use super::machine::hardware;
 use super::track::{FoldError, Folded, Known, Track};
 use super::view::PresenceKind;
-use crate::log::{Log, NewFrame, Segment, StoredFrame, StreamHead};
-use crate::store::{Guard, Permit, Row, Table, WriteError};
+use crate::log::{Log, NewFrame, Place, Segment, StoredFrame, StreamHead};
+use crate::store::{Guard, Row, Table, WriteError};
 use bytes::Bytes;
 use deckport_protocol::message::Transient;
 use deckport_protocol::{Chain, DeploymentId, Frame, OrderId, Outcome, Refusal, Tenant};
@@ -269,7 +269,8 @@ impl Entry {
     pub fn submit(
         self: &Arc<Self>,
         session: u64,
-        permit: Permit,
+        log: &Log,
+        place: Place,
         frame: &Frame,
         payload: Bytes,
         received_at: i64,
@@ -333,16 +334,15 @@ impl Entry {
             warnings: folded.warnings,
             received_at,
             state_before: folded.state_before.take().map(Bytes::from),
-            segment: folded.segment.then_some(Segment {
-                errors: folded.errors_before,
-                warnings: folded.warnings_before,
-            }),
             payload,
         };
+        let segment = folded
+            .segment
+            .then_some(Segment { errors: folded.errors_before, warnings: folded.warnings_before });
         let entry = Arc::clone(self);
         let guard = Arc::clone(&inner.guard);
         let done = Box::new(move |result| entry.written(result, stored, known, received_at));
-        Log::append(permit, new, also, guard, done);
+        log.append(place, new, segment, also, guard, done);
         Ok(folded)
     }
 

@@ -312,13 +312,13 @@ impl Session<'_> {
         let length = bytes.len();
         let log = self.ingest.deployments.log();
         // The queue also holds what the frame's events become: reserve by what it unpacks to.
-        let permit = log
+        let place = log
             .reserve(length + frame.body_bytes() + 256)
             .await
             .map_err(|error| refusal_of(&error))?;
         let now_us = self.ingest.deployments.now_us();
         let last_seq = frame.last_seq();
-        match self.entry.submit(self.link.session, permit, frame, bytes, now_us) {
+        match self.entry.submit(self.link.session, log, place, frame, bytes, now_us) {
             Ok(folded) => {
                 self.in_flight.push_back((last_seq, Instant::now()));
                 let metrics = &self.ingest.metrics;

@@ -40,24 +40,34 @@ impl Log {
     pub async fn marks(&self, stream: StreamKey, buckets: u64) -> Result<Vec<Mark>, LogError> {
         let (total, _) = self.size(stream).await?;
         let width = total.div_ceil(buckets.max(1)).max(1);
+        // First seq → first row, errors, warnings. What is sealed meanwhile is found twice.
+        let unsealed = self.tail.of(stream, |frames| {
+            let frames = frames.iter().map(|unsealed| &unsealed.frame);
+            let troubled = frames.filter(|frame| frame.errors > 0 || frame.warnings > 0);
+            troubled
+                .map(|frame| (frame.first_seq, (frame.first_row, frame.errors, frame.warnings)))
+                .collect::<BTreeMap<_, _>>()
+        });
+        let mut frames = unsealed.unwrap_or_default();
         let rows = sqlx::query(
             "select first_seq, first_row, errors, warnings from frame where stream = $1 \
-             and (errors > 0 or warnings > 0) order by first_seq",
+             and (errors > 0 or warnings > 0)",
         )
         .bind(stream.0)
         .fetch_all(self.store.readers())
         .await?;
-        let mut found = Vec::with_capacity(rows.len());
         for row in &rows {
-            let seq = unsigned(row, "first_seq")?;
-            if rows.len() <= EXACT_FRAMES {
+            let counts =
+                (unsigned(row, "first_row")?, unsigned(row, "errors")?, unsigned(row, "warnings")?);
+            frames.insert(unsigned(row, "first_seq")?, counts);
+        }
+        let mut found = Vec::with_capacity(frames.len());
+        let exact = frames.len() <= EXACT_FRAMES;
+        for (seq, counts) in frames {
+            if exact {
                 self.trouble(stream, seq, &mut found).await?;
             } else {
-                found.push((
-                    unsigned(row, "first_row")?,
-                    unsigned(row, "errors")?,
-                    unsigned(row, "warnings")?,
-                ));
+                found.push(counts);
             }
         }
         let mut marks: BTreeMap<u64, Mark> = BTreeMap::new();

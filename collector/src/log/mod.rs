@@ -7,23 +7,28 @@
 //!   frame in which its first row began; where it ends is found by reading on.
 //! * Readers see a frame only after it is durable.
 //!
-//! Nobody else reads or writes the tables `stream`, `frame` and `segment`: what they look like is this
+//! New frames stand in the tail first and are sealed later ([`tail`]); reading finds both.
+//!
+//! Nobody else reads or writes the tables `stream`, `tail`, `frame` and `segment`: what they look like is this
 //! module's own business.
 
 mod marks;
 mod page;
 mod read;
 mod search;
+mod tail;
 
 pub use marks::Mark;
 pub use page::Page;
 pub use search::{Direction, MATCHES, Query, QueryError};
+pub use tail::Room;
 
-use crate::store::{Guard, Permit, Row, Statement, Store, Table, Write, WriteError};
+use crate::store::{Done, Guard, Permit, Row, Statement, Store, Table, Value, Write, WriteError};
 use bytes::Bytes;
 use deckport_protocol::{DeploymentId, Limits, StreamId, Tenant};
 use sqlx::Row as _;
 use std::sync::Arc;
+use tail::Tail;
 
 /// The short key of a stream in the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,12 +63,17 @@ pub struct NewFrame {
     pub received_at: i64,
     /// Where the deriver stood in front of the frame; may be left out for most frames.
     pub state_before: Option<Bytes>,
-    /// Sums before this frame, where a new segment begins with it.
-    pub segment: Option<Segment>,
     pub payload: Bytes,
 }
 
-/// Sums of everything before some frame.
+/// A place in the tail and in the writer's queue.
+#[derive(Debug)]
+pub struct Place {
+    room: Room,
+    permit: Permit,
+}
+
+/// Sums of everything before some frame, written where a new segment begins with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
     pub errors: u64,
@@ -91,13 +101,23 @@ pub struct StreamHead {
     pub quarantined: Option<String>,
 }
 
-static FRAME: Table = Table {
-    insert: "insert into frame (stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-             errors, warnings, received_at, state_before, payload)",
-    columns: 12,
-    conflict: "",
-    last_wins: false,
-};
+/// The columns that the tables `tail` and `frame` share, in order.
+fn frame_values(frame: &NewFrame) -> [Value; 12] {
+    [
+        frame.stream.0.into(),
+        frame.first_seq.into(),
+        frame.last_seq.into(),
+        frame.first_row.into(),
+        frame.rows.into(),
+        frame.first_byte.into(),
+        frame.bytes.into(),
+        frame.errors.into(),
+        frame.warnings.into(),
+        frame.received_at.into(),
+        frame.state_before.clone().into(),
+        frame.payload.clone().into(),
+    ]
+}
 
 static SEGMENT: Table = Table {
     insert: "insert into segment (stream, first_row, first_seq, errors, warnings)",
@@ -110,13 +130,16 @@ static SEGMENT: Table = Table {
 #[derive(Clone, Debug)]
 pub struct Log {
     store: Arc<Store>,
+    tail: Arc<Tail>,
     /// For decoding what is stored: wider than any link's limits, so that what was once accepted stays
     /// readable when limits change.
     limits: Limits,
 }
 
 impl Log {
-    pub const fn new(store: Arc<Store>) -> Self {
+    /// Opens the log of a store that nobody reads yet. The tail is sealed whenever it holds `seal_bytes`, by
+    /// [`Log::keep_sealing`].
+    pub async fn open(store: Arc<Store>, seal_bytes: usize) -> Result<Self, LogError> {
         const WIDE: usize = 64 * 1024 * 1024;
         let limits = Limits {
             message_bytes: WIDE,
@@ -128,7 +151,9 @@ impl Log {
             bytes_per_second: u64::MAX,
             transients_per_second: u32::MAX,
         };
-        Self { store, limits }
+        let log = Self { store, tail: Arc::new(Tail::new(seal_bytes)), limits };
+        log.seal_all().await?;
+        Ok(log)
     }
 
     /// Bounds for decoding what is stored.
@@ -136,26 +161,28 @@ impl Log {
         &self.limits
     }
 
-    /// Waits for a place in the queue; the way to [`Log::append`].
-    pub async fn reserve(&self, bytes: usize) -> Result<Permit, WriteError> {
-        self.store.writer().reserve(bytes).await
+    /// Waits for a place in the tail and in the writer's queue; the way to [`Log::append`].
+    pub async fn reserve(&self, bytes: usize) -> Result<Place, WriteError> {
+        let room = self.tail.room(bytes).await?;
+        Ok(Place { room, permit: self.store.writer().reserve(bytes).await? })
     }
 
     /// Appends a frame, and `also` other rows in the same transaction. `done` is called when all of it
     /// is durable, in order within a stream; or with the reason when nothing of it was stored.
     pub fn append(
-        permit: Permit,
+        &self,
+        place: Place,
         frame: NewFrame,
+        segment: Option<Segment>,
         mut also: Vec<Row>,
         guard: Arc<Guard>,
-        done: crate::store::Done,
+        done: Done,
     ) {
-        let stream = frame.stream.0;
-        if let Some(segment) = frame.segment {
+        if let Some(segment) = segment {
             also.push(Row {
                 table: &SEGMENT,
                 values: vec![
-                    stream.into(),
+                    frame.stream.0.into(),
                     frame.first_row.into(),
                     frame.first_seq.into(),
                     segment.errors.into(),
@@ -163,28 +190,18 @@ impl Log {
                 ],
             });
         }
-        also.push(Row {
-            table: &FRAME,
-            values: vec![
-                stream.into(),
-                frame.first_seq.into(),
-                frame.last_seq.into(),
-                frame.first_row.into(),
-                frame.rows.into(),
-                frame.first_byte.into(),
-                frame.bytes.into(),
-                frame.errors.into(),
-                frame.warnings.into(),
-                frame.received_at.into(),
-                frame.state_before.into(),
-                frame.payload.into(),
-            ],
-        });
-        permit.submit(Write {
+        let (unsealed, row) = self.tail.begin(frame, place.room);
+        also.push(row);
+        let tail = Arc::clone(&self.tail);
+        place.permit.submit(Write {
             rows: also,
             statements: Vec::new(),
             guard: Some(guard),
-            done: Some(done),
+            done: Some(Box::new(move |result| {
+                // Readers find it before anybody is told of it.
+                tail.landed(unsealed, result.is_ok());
+                done(result);
+            })),
         });
     }
 

@@ -27,6 +27,13 @@ pub struct Page {
 impl Log {
     /// How many rows and records are durable.
     pub async fn size(&self, stream: StreamKey) -> Result<(u64, u64), LogError> {
+        let unsealed = self.tail.of(stream, |frames| {
+            let last = frames.back().map(|last| &last.frame);
+            last.map(|last| (last.first_row + last.rows, last.last_seq))
+        });
+        if let Some(size) = unsealed.flatten() {
+            return Ok(size);
+        }
         let row = sqlx::query(
             "select first_row + rows as total, last_seq from frame where stream = $1 \
              order by first_seq desc limit 1",
@@ -42,6 +49,17 @@ impl Log {
 
     /// The frame in which `row` begins, by its first seq; `None` beyond the end.
     pub async fn frame_of_row(&self, stream: StreamKey, row: u64) -> Result<Option<u64>, LogError> {
+        let unsealed = self.tail.of(stream, |frames| {
+            (frames[0].frame.first_row <= row).then(|| {
+                let at = frames.partition_point(|unsealed| {
+                    unsealed.frame.first_row + unsealed.frame.rows <= row
+                });
+                frames.get(at).map(|unsealed| unsealed.frame.first_seq)
+            })
+        });
+        if let Some(found) = unsealed.flatten() {
+            return Ok(found);
+        }
         let segment: Option<i64> = sqlx::query_scalar(
             "select first_seq from segment where stream = $1 and first_row <= $2 \
              order by first_row desc, first_seq desc limit 1",

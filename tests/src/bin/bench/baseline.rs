@@ -40,9 +40,15 @@ pub(crate) async fn straight(data: &Path, group: usize) -> Result<Straight> {
         .disable_statement_logging()
         .connect()
         .await?;
-    let rows = sqlx::query("select * from frame order by received_at, stream, first_seq")
-        .fetch_all(&mut stored)
-        .await?;
+    // Sealed or not, each once, as they came.
+    let rows = sqlx::query(
+        "select * from frame union all \
+         select stream, first_seq, last_seq, first_row, rows, first_byte, bytes, errors, warnings, \
+         received_at, state_before, payload from tail where (stream, first_seq) not in \
+         (select stream, first_seq from frame) order by received_at, stream, first_seq",
+    )
+    .fetch_all(&mut stored)
+    .await?;
     stored.close().await?;
     let mut frames = Vec::with_capacity(rows.len());
     for row in rows {
@@ -80,7 +86,7 @@ pub(crate) async fn straight(data: &Path, group: usize) -> Result<Straight> {
         }
     }
     let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_here()? - cpu);
-    let records: i64 = sqlx::query_scalar("select sum(last_seq - first_seq + 1) from frame")
+    let records: i64 = sqlx::query_scalar("select sum(last_seq - first_seq + 1) from tail")
         .fetch_one(&mut connection)
         .await?;
     connection.close().await?;
@@ -90,7 +96,7 @@ pub(crate) async fn straight(data: &Path, group: usize) -> Result<Straight> {
 
 async fn insert(connection: &mut SqliteConnection, rows: &[Frame]) -> Result<()> {
     let mut sql = QueryBuilder::<Sqlite>::new(
-        "insert into frame (stream, first_seq, last_seq, first_row, rows, first_byte, bytes, errors, \
+        "insert into tail (stream, first_seq, last_seq, first_row, rows, first_byte, bytes, errors, \
          warnings, received_at, state_before, payload) ",
     );
     sql.push_values(rows, |mut values, frame| {
