@@ -14,7 +14,6 @@ use crate::mask::Masker;
 use crate::pieces::{Piece, Pieces};
 use crate::spool::Item;
 use crate::uplink::Report;
-use bytes::Bytes;
 use deckport_protocol::event::Event;
 use deckport_protocol::message::{Order, OrderKind};
 use deckport_protocol::{Level, Source};
@@ -35,6 +34,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_millis(300);
 /// Read at once before anything else gets its turn.
 const READ_BYTES: usize = 256 * 1024;
+/// A read that brings less has probably brought all.
+const SHORT_READ: usize = 1024;
 /// Keystrokes that the PTY does not take yet.
 const KEYS: usize = 64 * 1024;
 /// How often to look whether somebody waits for a keyboard that is not there.
@@ -87,6 +88,18 @@ pub(super) struct Pump {
     pub(super) parts: Parts,
 }
 
+/// What has something to say.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    signals: bool,
+    output: bool,
+    screen: bool,
+    reports: bool,
+    keyboard: bool,
+    helpers: bool,
+    nothing: bool,
+}
+
 /// Waits until `fd` is readable, or for `timeout`.
 pub(super) fn wait(fd: Option<&OwnedFd>, timeout: Duration) {
     let mut fds: Vec<PollFd<'_>> =
@@ -108,22 +121,37 @@ impl Pump {
             let _ = fcntl_setfl(&self.master, flags | OFlags::NONBLOCK);
         }
         // Exits when the command has ended, and its terminal is closed or the grace is over.
+        // Only what is ready is asked: each question is a call of the system, for each line that is printed.
         while !self.over() {
-            self.poll();
-            for signal in self.signals.take() {
-                self.signal(signal);
+            let ready = self.poll();
+            if ready.signals {
+                for signal in self.signals.take() {
+                    self.signal(signal);
+                }
             }
-            self.read_keyboard();
+            if ready.keyboard {
+                self.read_keyboard();
+            }
             self.write_keys();
-            if self.takes_output() {
+            if ready.output && self.takes_output() {
                 self.read_output(READ_BYTES);
             }
-            self.screen.woken();
-            self.serve_helpers();
-            for report in self.uplink.read() {
-                self.uplink_says(report);
+            if ready.screen {
+                self.screen.go_on();
+            }
+            if ready.helpers {
+                self.serve_helpers();
+            }
+            if ready.reports {
+                for report in self.uplink.read() {
+                    self.uplink_says(report);
+                }
             }
             self.uplink.tend();
+            // A stage that dies lets go of its helper's socket.
+            if ready.helpers || ready.nothing {
+                self.look_after_stage();
+            }
             self.tick();
         }
         // Whatever the kernel still has, also if the screen lags behind.
@@ -138,32 +166,39 @@ impl Pump {
         !self.parts.master_gone && self.screen.has_room() && self.spooler.has_room()
     }
 
-    /// Sleeps until something is to be done.
-    fn poll(&self) {
-        let mut fds = Vec::with_capacity(24);
-        for fd in self.signals.watched() {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        }
-        for fd in self.helpers.watched() {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        }
-        fds.push(PollFd::from_borrowed_fd(self.screen.wake(), PollFlags::IN));
-        if let Some(reports) = self.uplink.reports() {
-            fds.push(PollFd::new(reports, PollFlags::IN));
-        }
+    /// Sleeps until something is to be done; says what.
+    fn poll(&self) -> Ready {
+        let mut fds = Vec::with_capacity(16);
+        fds.push(PollFd::from_borrowed_fd(self.signals.watched(), PollFlags::IN));
+        let output = (!self.parts.master_gone).then_some(fds.len());
         let takes_output = self.takes_output();
-        if !self.parts.master_gone {
+        if output.is_some() {
             let mut events = PollFlags::empty();
             events.set(PollFlags::IN, takes_output);
             events.set(PollFlags::OUT, !self.parts.keys.is_empty());
-            if !events.is_empty() {
+            if events.is_empty() {
+                // A hang-up alone would be told again and again.
+                fds.push(PollFd::from_borrowed_fd(self.signals.watched(), PollFlags::empty()));
+            } else {
                 fds.push(PollFd::new(&self.master, events));
             }
         }
-        if self.parts.keys.len() < KEYS
-            && let Some(keyboard) = self.terminal.keyboard()
-        {
-            fds.push(PollFd::new(keyboard, PollFlags::IN));
+        let screen = self.screen.watched().map(|fd| {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
+            fds.len() - 1
+        });
+        let reports = self.uplink.reports().map(|reports| {
+            fds.push(PollFd::new(reports, PollFlags::IN));
+            fds.len() - 1
+        });
+        let keyboard =
+            self.terminal.keyboard().filter(|_| self.parts.keys.len() < KEYS).map(|keyboard| {
+                fds.push(PollFd::new(keyboard, PollFlags::IN));
+                fds.len() - 1
+            });
+        let helpers = fds.len();
+        for fd in self.helpers.watched() {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         let mut due = [
             self.parts.quiet_from.map(|from| from + QUIET),
@@ -187,8 +222,18 @@ impl Pump {
             due = Some(due.unwrap_or_else(|| Instant::now() + Duration::from_secs(1)));
         }
         let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));
-        // An interruption or an error only means to look.
-        let _ = poll(&mut fds, timeout.as_ref());
+        // An interruption means that nothing is ready yet.
+        let count = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
+        let told = |at: usize| count > 0 && !fds[at].revents().is_empty();
+        Ready {
+            signals: told(0),
+            output: output.is_some_and(told),
+            screen: screen.is_some_and(told),
+            reports: reports.is_some_and(told),
+            keyboard: keyboard.is_some_and(told),
+            helpers: (helpers..fds.len()).any(told),
+            nothing: count == 0,
+        }
     }
 
     /// Reads what the command printed, up to about `most` bytes.
@@ -203,7 +248,13 @@ impl Pump {
                     self.parts.master_gone = true;
                     break;
                 }
-                Ok(read) => buffer.extend_from_slice(&piece[..read]),
+                Ok(read) => {
+                    buffer.extend_from_slice(&piece[..read]);
+                    // A line or two: what comes next wakes us again. Who wants everything asks until there is none.
+                    if read < SHORT_READ && most == READ_BYTES {
+                        break;
+                    }
+                }
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(rustix::io::Errno::AGAIN) => break,
                 // EIO: nobody holds the other side any more.
@@ -223,7 +274,7 @@ impl Pump {
     }
 
     fn output(&mut self, bytes: &[u8]) {
-        self.screen.show(Bytes::copy_from_slice(bytes));
+        self.screen.show(bytes);
         let stamp = Stamp::now();
         let mut shown = Vec::new();
         self.parts.masker.feed(bytes, &mut shown);
@@ -375,10 +426,6 @@ impl Pump {
             return;
         }
         let Some(keyboard) = self.terminal.keyboard() else { return };
-        let mut ready = [PollFd::new(keyboard, PollFlags::IN)];
-        if !matches!(poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1)) {
-            return;
-        }
         let mut buffer = [0; 4096];
         match rustix::io::read(keyboard, &mut buffer) {
             Ok(0) | Err(rustix::io::Errno::IO) => self.terminal.lose(),
@@ -471,6 +518,9 @@ impl Pump {
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => self.slow = None,
             }
         }
+    }
+
+    fn look_after_stage(&mut self) {
         // The stage ends by itself only when it was killed, or could not even begin.
         if self.parts.ended_at.is_none() && matches!(self.stage.try_wait(), Ok(Some(_))) {
             self.serve_helpers();

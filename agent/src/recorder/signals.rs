@@ -4,41 +4,48 @@ use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const WATCHED: [i32; 9] =
     [SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH];
 
-/// Every watched signal has a socket of its own; any of them makes `wake` readable.
+/// Every watched signal has a flag; any of them makes one socket readable.
 #[derive(Debug)]
 pub(super) struct Signals {
-    pending: Vec<(i32, UnixStream)>,
+    came: Vec<(i32, Arc<AtomicBool>)>,
+    wake: UnixStream,
 }
 
 impl Signals {
     /// Begins to watch. A signal that is ignored (`nohup`) stays ignored, here and in the command.
     pub(super) fn watch() -> std::io::Result<Self> {
         let ignored = ignored();
-        let mut pending = Vec::new();
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let mut came = Vec::new();
         for signal in WATCHED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0) {
-            let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(signal, theirs)?;
-            pending.push((signal, ours));
+            let flag = Arc::new(AtomicBool::new(false));
+            // In this order: whoever is woken finds the flag.
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
+            came.push((signal, flag));
         }
-        Ok(Self { pending })
+        Ok(Self { came, wake })
     }
 
-    pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.pending.iter().map(|(_, socket)| socket.as_fd())
+    pub(super) fn watched(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
     }
 
     /// The signals that came since the last call.
     pub(super) fn take(&mut self) -> Vec<i32> {
-        let came =
-            |socket: &mut UnixStream| matches!(socket.read(&mut [0; 64]), Ok(read) if read > 0);
-        self.pending.iter_mut().filter_map(|(signal, s)| came(s).then_some(*signal)).collect()
+        // First the calls, then what they call for. A full socket wakes as well as another byte would.
+        while matches!(self.wake.read(&mut [0; 64]), Ok(64)) {}
+        let came = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
+        self.came.iter().filter_map(|(signal, flag)| came(flag).then_some(*signal)).collect()
     }
 }
 

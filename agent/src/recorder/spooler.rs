@@ -1,7 +1,7 @@
 //! The thread that writes the spool and rings the uplink's doorbell.
 //!
-//! It takes what has gathered, at the earliest 64 records or 2 ms after the first of them, as one
-//! group: one write, one sync, then the new end is announced. When more waits than it can hold
+//! It takes what has gathered as one group: one write, one sync, then the new end is announced. What comes meanwhile is the
+//! next group. Groups begin no closer than 2 ms, unless 64 records wait; an idle thread takes a record at once. When more waits than it can hold
 //! ([`Spooler::has_room`]) the recorder reads no more: only the disk can slow a command down.
 
 use super::doorbell::Doorbell;
@@ -11,9 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A group closes this long after its first record …
+/// A group begins this long after the one before …
 const GROUP_TIME: Duration = Duration::from_millis(2);
-/// … or at so many records.
+/// … or when so many records wait.
 const GROUP_RECORDS: usize = 64;
 /// A group is cut at about so many bytes, which bounds what one write holds.
 const GROUP_BYTES: usize = 1024 * 1024;
@@ -26,7 +26,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 struct Queue {
     items: Vec<Item>,
     bytes: usize,
-    first: Option<Instant>,
     closed: bool,
 }
 
@@ -83,9 +82,6 @@ impl Spooler {
         if queue.items.len() == before {
             return;
         }
-        if before == 0 {
-            queue.first = Some(Instant::now());
-        }
         if before == 0 || (before < GROUP_RECORDS && queue.items.len() >= GROUP_RECORDS) {
             self.shared.changed.notify_one();
         }
@@ -112,9 +108,11 @@ fn spool<D: Disk>(shared: &Shared, mut writer: Writer<D>, doorbell: &Doorbell) -
     let mut failure = None;
     // After the end, what the disk refuses is tried this often more.
     let mut tries_left = 40;
+    let mut began = None;
     // Exits when the queue is closed and empty and the disk has everything that it will take.
     loop {
-        let (items, closed) = next_group(shared, writer.in_need() || doorbell.waits());
+        let (items, closed) = next_group(shared, began, writer.in_need() || doorbell.waits());
+        began = Some(Instant::now());
         let idle = items.is_empty();
         match writer.commit(items) {
             Ok(position) => doorbell.announce(position),
@@ -131,25 +129,26 @@ fn spool<D: Disk>(shared: &Shared, mut writer: Writer<D>, doorbell: &Doorbell) -
     }
 }
 
-/// Waits for a group; with `again` not for long.
-fn next_group(shared: &Shared, again: bool) -> (Vec<Item>, bool) {
+/// Waits for a group, the one before having begun at `began`; with `again` not for long.
+fn next_group(shared: &Shared, began: Option<Instant>, again: bool) -> (Vec<Item>, bool) {
     let mut queue = shared.queue();
     let asked = Instant::now();
     loop {
-        let wait = match queue.first {
-            Some(first) => {
-                let age = first.elapsed();
-                if queue.closed || queue.items.len() >= GROUP_RECORDS || age >= GROUP_TIME {
-                    break;
-                }
-                Some(GROUP_TIME - age)
+        let wait = if !queue.items.is_empty() {
+            let age = began.map_or(GROUP_TIME, |began| began.elapsed());
+            if queue.closed || queue.items.len() >= GROUP_RECORDS || age >= GROUP_TIME {
+                break;
             }
-            None if queue.closed => break,
-            None if again => match AGAIN.checked_sub(asked.elapsed()) {
+            Some(GROUP_TIME - age)
+        } else if queue.closed {
+            break;
+        } else if again {
+            match AGAIN.checked_sub(asked.elapsed()) {
                 Some(left) => Some(left),
                 None => break,
-            },
-            None => None,
+            }
+        } else {
+            None
         };
         queue = match wait {
             Some(wait) => {
@@ -170,8 +169,5 @@ fn next_group(shared: &Shared, again: bool) -> (Vec<Item>, bool) {
         None => std::mem::take(&mut queue.items),
     };
     queue.bytes = queue.bytes.saturating_sub(bytes);
-    if queue.items.is_empty() {
-        queue.first = None;
-    }
     (taken, queue.closed)
 }

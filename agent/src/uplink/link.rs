@@ -132,7 +132,9 @@ impl Target {
         }
         let stream = TcpStream::connect(&authority).await.map_err(|error| unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        // What the collector says is short, and the buffer is cleared before each read.
         let config = WebSocketConfig::default()
+            .read_buffer_size(4096)
             .max_message_size(Some(1024 * 1024))
             .max_frame_size(Some(1024 * 1024));
         match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {

@@ -24,9 +24,12 @@ use deckport_protocol::message::Order;
 use delivery::{Delivery, Ended, Feed};
 use link::Target;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 /// A delivery without a recorder ends after so long without progress …
@@ -65,10 +68,7 @@ struct Recorder {
 pub fn run(run_dir: PathBuf, state: PathBuf) -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(uplink(Run::at(run_dir), State::open(Some(state))?));
-    // A thread may be waiting for standard input for ever.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(uplink(Run::at(run_dir), State::open(Some(state))?))
 }
 
 async fn uplink(run: Run, state: State) -> Result<()> {
@@ -76,10 +76,9 @@ async fn uplink(run: Run, state: State) -> Result<()> {
     let target = target_of(&meta).context("there is no collector to deliver to")?;
     let (feed_in, feed) = watch::channel(Feed::default());
     let (recorder_in, mut recorder) = watch::channel(Recorder::default());
-    let told = feed_in.clone();
-    std::thread::Builder::new()
-        .name("doorbell".into())
-        .spawn(move || listen(&told, &recorder_in))?;
+    let doorbell = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let doorbell = pipe::Receiver::from_owned_fd(doorbell).context("the doorbell is no pipe")?;
+    tokio::spawn(listen(doorbell, feed_in.clone(), recorder_in));
     let (reports, mut outgoing) = mpsc::unbounded_channel::<Report>();
     let report = |report: &Report| {
         let mut out = std::io::stdout().lock();
@@ -171,9 +170,13 @@ async fn no_progress(mut acked: watch::Receiver<u64>, patience: Option<Duration>
 }
 
 /// Follows the doorbell until it closes.
-fn listen(feed: &watch::Sender<Feed>, recorder: &watch::Sender<Recorder>) {
-    for line in std::io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
+async fn listen(
+    doorbell: pipe::Receiver,
+    feed: watch::Sender<Feed>,
+    recorder: watch::Sender<Recorder>,
+) {
+    let mut lines = tokio::io::BufReader::new(doorbell).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
             Ok(News::Durable(position)) => {
                 feed.send_if_modified(|feed| {
