@@ -63,10 +63,13 @@ pub fn flush(
     Ok(if kept == 0 { ExitCode::SUCCESS } else { ExitCode::from(125) })
 }
 
+const HANDOVER: Duration = Duration::from_millis(300);
+
 /// Delivers one run. The uplink of a run that has just ended may still be at it: it is waited for while it gets on, and for
 /// `patience` when it does not. `None`: it was first.
 async fn deliver(run: &Run, target: &Target, patience: Duration) -> Result<Option<KeptRun>> {
-    let mut seen = (run.acked().seq, Instant::now());
+    let begun = Instant::now();
+    let mut seen = (run.acked().seq, begun);
     // Exits when the run is delivered, kept or recorded, or the one who delivers it gets no further.
     loop {
         let done = match deliver_kept(run, target.clone(), patience).await {
@@ -74,7 +77,9 @@ async fn deliver(run: &Run, target: &Target, patience: Duration) -> Result<Optio
             Err(_) if !run.dir().exists() => return Ok(None),
             done => done?,
         };
-        if done != KeptRun::Busy || !run.is_being_delivered() {
+        // Who takes over from a recorder says so a moment after it has the lock.
+        let recorded = !run.is_being_delivered() && begun.elapsed() >= HANDOVER;
+        if done != KeptRun::Busy || recorded {
             return Ok(Some(done));
         }
         let acked = run.acked().seq;

@@ -7,6 +7,7 @@
 use super::doorbell::Doorbell;
 use crate::disk::Disk;
 use crate::spool::{Item, Position, Writer};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,7 +26,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 struct Queue {
     items: Vec<Item>,
-    bytes: usize,
     closed: bool,
 }
 
@@ -33,6 +33,8 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// The bytes that wait, to be asked without the lock.
+    bytes: AtomicUsize,
 }
 
 impl Shared {
@@ -75,20 +77,20 @@ impl Spooler {
         let before = queue.items.len();
         for item in items {
             if let Item::Output { bytes, .. } = &item {
-                queue.bytes += bytes.len();
+                self.shared.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
             }
             queue.items.push(item);
         }
-        if queue.items.len() == before {
-            return;
-        }
-        if before == 0 || (before < GROUP_RECORDS && queue.items.len() >= GROUP_RECORDS) {
+        let now = queue.items.len();
+        // First unlocked: who is woken would only wait for us.
+        drop(queue);
+        if now > before && (before == 0 || (before < GROUP_RECORDS && now >= GROUP_RECORDS)) {
             self.shared.changed.notify_one();
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.shared.queue().bytes < ROOM
+        self.shared.bytes.load(Ordering::Relaxed) < ROOM
     }
 
     /// Writes the rest and ends.
@@ -168,6 +170,6 @@ fn next_group(shared: &Shared, began: Option<Instant>, again: bool) -> (Vec<Item
         Some(cut) => queue.items.drain(..=cut).collect(),
         None => std::mem::take(&mut queue.items),
     };
-    queue.bytes = queue.bytes.saturating_sub(bytes);
+    shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
     (taken, queue.closed)
 }

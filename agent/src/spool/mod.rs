@@ -6,7 +6,8 @@
 //! length of the frame u32 | CRC-32 of the frame u32 | frame (columns encoding, uncompressed)
 //! ```
 //!
-//! with integers little-endian. What must hold:
+//! with integers little-endian, and behind the last one zeros: space that was taken ahead, so that a sync has only data to
+//! bring to the disk and no new length. What must hold:
 //!
 //! * a [`Position`] returned by [`Writer::commit`] is durable: what lies before it survives a power
 //!   cut. Only what lies before an announced position may be sent, so that a sequence number is
@@ -68,6 +69,8 @@ const ENTRY_HEAD: usize = 8;
 const ENTRY_LIMIT: usize = 4 * 1024 * 1024;
 /// Records in one entry.
 const ENTRY_RECORDS: usize = 64;
+/// So much space is taken at once behind the last entry.
+const AHEAD_BYTES: u64 = 128 * 1024;
 /// A segment that has grown to this size is followed by a new one.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -104,6 +107,10 @@ enum Entry {
 fn entry_at(content: &[u8], at: usize) -> Entry {
     let rest = &content[at.min(content.len())..];
     if rest.is_empty() {
+        return Entry::End;
+    }
+    if rest[0] == 0 && rest.iter().all(|&byte| byte == 0) {
+        // Space that was taken ahead.
         return Entry::End;
     }
     let Some((head, rest)) = rest.split_first_chunk::<ENTRY_HEAD>() else {

@@ -76,6 +76,12 @@ impl Reader {
                     if self.segment >= end.segment {
                         return Ok(None);
                     }
+                    if content.len() >= READ_BYTES {
+                        // More zeros than are taken ahead: not the end, but a disk that lost something.
+                        self.skipped = true;
+                        self.pass(content.len());
+                        continue;
+                    }
                     self.next_segment()?;
                 }
                 Entry::Damaged => {

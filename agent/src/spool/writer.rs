@@ -1,7 +1,8 @@
 //! Writing a spool: groups of records, each one write and one sync.
 
 use super::{
-    ENTRY_RECORDS, Entry, Position, SEGMENT_BYTES, SpoolError, entry_at, segment_path, segments,
+    AHEAD_BYTES, ENTRY_RECORDS, Entry, Position, SEGMENT_BYTES, SpoolError, entry_at, segment_path,
+    segments,
 };
 use crate::clock::Stamp;
 use crate::disk::Disk;
@@ -45,6 +46,8 @@ struct Segment<F> {
     file: F,
     /// How far it is durable; the next group goes here.
     durable: u64,
+    /// Its length: zeros stand between.
+    length: u64,
 }
 
 /// Writes a run's records.
@@ -141,19 +144,20 @@ impl<D: Disk> Writer<D> {
             recovered.position.segment = number;
             recovered.position.offset = end as u64;
             self.next_segment = number + 1;
-            let torn = content.len() as u64 - end as u64;
+            let written = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            let torn = written.saturating_sub(end) as u64;
             if index + 1 < numbers.len() {
-                self.earlier.push_back((number, content.len() as u64));
+                self.earlier.push_back((number, end as u64));
                 continue;
             }
             let file = self.disk.open(&path).map_err(SpoolError::disk("open", &path))?;
-            if torn > 0 {
-                recovered.cut_bytes = torn;
+            recovered.cut_bytes = torn;
+            if content.len() > end {
                 self.disk.truncate(&file, end as u64).map_err(SpoolError::disk("cut", &path))?;
             }
             // What was read may not have been durable yet, and will be announced now.
             self.disk.sync(&file).map_err(SpoolError::disk("sync", &path))?;
-            self.segment = Some(Segment { number, file, durable: end as u64 });
+            self.segment = Some(Segment { number, file, durable: end as u64, length: end as u64 });
         }
         if !numbers.is_empty() {
             self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
@@ -309,8 +313,15 @@ impl<D: Disk> Writer<D> {
         self.disk
             .write_at(&segment.file, buffer, segment.durable)
             .map_err(SpoolError::disk("write", &path))?;
+        let end = segment.durable + buffer.len() as u64;
+        if end > segment.length {
+            let zeros = vec![0; AHEAD_BYTES as usize];
+            // Only a help: on a full disk the data may fit where this does not.
+            let taken = self.disk.write_at(&segment.file, &zeros, end).is_ok();
+            segment.length = if taken { end + AHEAD_BYTES } else { end };
+        }
         self.disk.sync(&segment.file).map_err(SpoolError::disk("sync", &path))?;
-        segment.durable += buffer.len() as u64;
+        segment.durable = end;
         Ok(())
     }
 
@@ -320,16 +331,19 @@ impl<D: Disk> Writer<D> {
         let file = self.disk.create(&path).map_err(SpoolError::disk("create", &path))?;
         self.next_segment += 1;
         if let Some(full) = self.segment.take() {
+            // Zeros at its end harm nobody, should they stay.
+            let _ = self.disk.truncate(&full.file, full.durable);
             self.earlier.push_back((full.number, full.durable));
         }
-        self.segment = Some(Segment { number, file, durable: 0 });
+        self.segment = Some(Segment { number, file, durable: 0, length: 0 });
         self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))
     }
 
     /// After a failed write: what stands behind the durable end must never be taken for ours, also
     /// not what a failed sync may or may not have brought to the disk.
     fn abandon(&mut self) {
-        let Some(segment) = &self.segment else { return };
+        let Some(segment) = &mut self.segment else { return };
+        segment.length = segment.durable;
         let cut = self.disk.truncate(&segment.file, segment.durable);
         if cut.is_err() {
             self.broken = true;

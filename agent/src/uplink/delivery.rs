@@ -27,8 +27,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const DEAD_AFTER: Duration = Duration::from_secs(10);
-/// How often progress is told at most, and what is acknowledged noted.
+/// How often progress is told at most.
 const TICK: Duration = Duration::from_millis(200);
+/// How often what is acknowledged is noted. It is only a hint: the collector says it again in `welcome`.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the recorder has told.
 #[derive(Clone, Debug, Default)]
@@ -225,7 +227,7 @@ impl Delivery {
         let mut heard = Instant::now();
         let mut pinged: Option<Instant> = None;
         let mut progress_told = 0;
-        let mut noted = acked.seq;
+        let (mut noted, mut noted_at) = (acked.seq, Instant::now());
         let mut feed_open = true;
         let result = loop {
             let end = self.feed.borrow_and_update().end;
@@ -310,8 +312,8 @@ impl Delivery {
                         })));
                     }
                     drop(feed);
-                    if acked.seq != noted {
-                        noted = acked.seq;
+                    if acked.seq != noted && noted_at.elapsed() >= NOTE_EVERY {
+                        (noted, noted_at) = (acked.seq, Instant::now());
                         self.note_acked(&acked, &outbox)?;
                     }
                 }
