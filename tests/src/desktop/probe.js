@@ -96,13 +96,14 @@ JSON.parse = function (...given) {
   return value;
 };
 
-/** Calls `done` with the milliseconds since `begun`, behind the first frame after `shown()` was painted. */
+/** Calls `done` with the milliseconds since `begun`, behind the painting of the first frame in which `shown()` holds. */
 probe.painted = (begun, shown, done) => {
   const check = () => {
-    if (shown()) requestAnimationFrame(() => setTimeout(() => done(performance.now() - begun), 0));
+    // callbacks of a frame run before it is painted, timers behind it
+    if (shown()) setTimeout(() => done(performance.now() - begun), 0);
     else requestAnimationFrame(check);
   };
-  check();
+  requestAnimationFrame(check);
 };
 
 /** Goes to `hash` and calls `done` when the log fills the screen. */

@@ -21,7 +21,7 @@ use std::time::Duration;
 const JUMPS: usize = 100;
 const OPENS: usize = 5;
 /// Lines a second that the long log still grows by.
-const GROWING: u64 = 200;
+const GROWING: u64 = 50;
 /// Processes and pages have started.
 const SETTLED_US: u64 = 5_000_000;
 
@@ -155,6 +155,7 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         Figure::new("viewer: jump to a random row until painted, p50", jumps.at(0.5), "ms")
             .beside("one frame of the idle page", frame),
     );
+    report.add(Figure::new("viewer: jump to a random row until painted, p90", jumps.at(0.9), "ms"));
     report.add(
         Figure::new(format!("viewer: slowest of {JUMPS} jumps"), jumps.most(), "ms")
             .beside("one frame of the idle page", frame)

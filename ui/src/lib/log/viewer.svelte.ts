@@ -23,6 +23,8 @@ export const ROW_PX = 20;
 const WINDOW_ROWS = 300;
 const CREDITS = 16;
 const LOADS_AT_ONCE = 4;
+const AHEAD_ROWS = 30;
+const JUMP_WAIT_MS = 100;
 const LOAD_AGAIN_MS = 1000;
 const MOVE_PAUSE_MS = 60;
 /** Rows between the viewport's top and a row that was jumped to, as a share of the viewport. */
@@ -92,6 +94,9 @@ export class Viewer {
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private closed = false;
   private pendingJump: number | null = null;
+  /** The row that was jumped to and has not come yet. */
+  private awaited: number | null = null;
+  private jumpTimer: ReturnType<typeof setTimeout> | undefined;
   private epoch: string | null = null;
 
   constructor(
@@ -110,7 +115,10 @@ export class Viewer {
     this.known = total > 0;
     this.following = at === 'tail' && follow;
     if (at === 'tail') this.top = this.maxTop;
-    else this.jumpTo(at.row);
+    else {
+      this.pendingJump = Math.max(0, Math.min(this.total - 1, at.row));
+      this.placeAt(this.pendingJump);
+    }
     const from = at === 'tail' ? Math.max(0, total - WINDOW_ROWS) : this.windowFrom();
     const request = {
       topic: 'window',
@@ -144,6 +152,7 @@ export class Viewer {
     this.search.close();
     clearTimeout(this.moveTimer);
     clearTimeout(this.retryTimer);
+    clearTimeout(this.jumpTimer);
     if (this.frame !== null) cancelAnimationFrame(this.frame);
   }
 
@@ -162,6 +171,7 @@ export class Viewer {
 
   /** Moves the view; moving up leaves the tail, reaching the end follows it again. */
   scrollTo(top: number): void {
+    this.awaited = null;
     const next = Math.max(0, Math.min(this.maxTop, top));
     if (next < this.top - 1e-6) this.leaveTail();
     else if (next >= this.maxTop - 1e-6 && !this.search.filter) this.following = true;
@@ -175,6 +185,7 @@ export class Viewer {
   }
 
   follow(): void {
+    this.awaited = null;
     this.following = true;
     this.cursor = null;
     this.top = this.maxTop;
@@ -187,7 +198,11 @@ export class Viewer {
     this.schedule();
   }
 
-  /** Shows a row a third down the viewport, opening whatever hides it, and makes it the current one. */
+  /**
+   * Shows a row a third down the viewport, opening whatever hides it, and makes it the current one.
+   * When its rows are not here the view moves once they are, or after `JUMP_WAIT_MS`: what stands on
+   * screen until then is better than an empty page, and is painted once less.
+   */
   jumpTo(row: number): void {
     const target = Math.max(0, Math.min(this.total - 1, row));
     performance.clearMarks('jump');
@@ -195,11 +210,29 @@ export class Viewer {
     performance.mark('jump', { detail: { row: target } });
     this.pendingJump = target;
     this.leaveTail();
+    this.cursor = target;
+    if (this.pages.get(target)) {
+      this.placeAt(target);
+      return;
+    }
+    this.awaited = target;
+    clearTimeout(this.jumpTimer);
+    const place = (): void => {
+      if (!this.closed && this.awaited === target) this.placeAt(target);
+    };
+    this.jumpTimer = setTimeout(place, JUMP_WAIT_MS);
+    const from = Math.max(0, target - Math.ceil(this.height * JUMP_AT) - 1);
+    const to = Math.min(this.total - 1, from + Math.ceil(this.height) + AHEAD_ROWS);
+    void this.load(from, to).then(place);
+  }
+
+  private placeAt(target: number): void {
+    this.awaited = null;
+    clearTimeout(this.jumpTimer);
     this.reveal(target);
     this.cursor = target;
     const wanted = Math.floor(this.display.positionOf(target) - this.height * JUMP_AT);
     this.top = Math.max(0, Math.min(this.maxTop, wanted));
-    // a jump does not wait for the next frame to ask for its rows
     this.loadMissing();
     this.schedule();
   }
@@ -314,7 +347,8 @@ export class Viewer {
 
   /** Called by the component after it painted; measures a jump once its rows are really there. */
   painted(): void {
-    if (this.pendingJump === null || !this.complete || this.slots.length === 0) return;
+    if (this.pendingJump === null || this.awaited !== null || !this.complete || this.slots.length === 0)
+      return;
     const row = this.pendingJump;
     this.pendingJump = null;
     requestAnimationFrame(() =>
@@ -424,6 +458,8 @@ export class Viewer {
   private loadMissing(): void {
     if (this.slots.length === 0) return;
     const sparse = this.search.filter !== null;
+    // what is on screen and little more, so that a jump is painted soon; the live window brings its surroundings
+    const seen = rowOf(this.slots.at(-1)?.item) + 1 + AHEAD_ROWS;
     let first = Number.MAX_SAFE_INTEGER;
     let last = -1;
     let from = -1;
@@ -446,7 +482,7 @@ export class Viewer {
       }
       ask();
       from = row;
-      to = sparse ? row : Math.min(this.total, (page + 1) * PAGE_ROWS) - 1;
+      to = sparse ? row : Math.min(this.total, (page + 1) * PAGE_ROWS, Math.max(seen, row + 1)) - 1;
     }
     ask();
     if (last >= 0 && !sparse) this.pages.touch(first, last);
@@ -472,8 +508,7 @@ export class Viewer {
       }, LOAD_AGAIN_MS);
     } finally {
       this.loading.delete(key);
-      if (this.pendingJump !== null && !this.closed) this.apply();
-      else this.schedule();
+      this.schedule();
     }
   }
 }
