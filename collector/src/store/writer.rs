@@ -5,7 +5,7 @@
 //! rows, commits once, and then calls each write's `done`, in order. While one group commits, the next
 //! one collects; groups start no closer than `group_interval`, an idle writer commits at once.
 //!
-//! *Guards* keep order across failures. Writes that build on one another share a [`Guard`]; when one of
+//! *Guards* keep order across failures. Writes that build on one another share a [`Guard`](super::Guard); when one of
 //! them fails, those behind it fail too, so that a stream never has a hole. Whoever owns the guard drops
 //! what it thought it had written and starts over with a new one.
 //!

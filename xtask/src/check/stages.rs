@@ -255,7 +255,8 @@ fn doc(context: &Context) -> Result<()> {
     context.run(&cargo(&[["test", "--doc"].as_slice(), &libraries].concat()))?;
     let doc =
         cargo(&[["doc", "--no-deps", "--document-private-items"].as_slice(), &libraries].concat());
-    context.run(&doc.env("RUSTDOCFLAGS", "-D warnings"))
+    // It is made for those who change the code: private items are in it, and links to them resolve.
+    context.run(&doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"))
 }
 
 fn browser(context: &Context) -> Result<()> {

@@ -6,16 +6,16 @@ export function quote(argument: string): string {
   return /^[A-Za-z0-9_./:@%+=,-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
 }
 
-function reach(info: Info | null): string {
-  const url = info?.listen ?? 'http://127.0.0.1:7443';
-  const file = info?.token_file;
+function reach(info: Info): string {
+  const url = info.listen ?? '';
+  const file = info.token_file;
   return `--collector ${quote(url)}${file ? ` --token-file ${quote(file)}` : ''}`;
 }
 
-export function wrapCommand(info: Info | null, rest: string): string {
+export function wrapCommand(info: Info, rest: string): string {
   return `deckport-agent wrap ${reach(info)} --name "$(hostname)" ${rest}`;
 }
 
-export function simulateCommand(info: Info | null): string {
+export function simulateCommand(info: Info): string {
   return `deckport-agent wrap ${reach(info)} --name 'Simulated console' -- deckport-agent simulate --rate 20`;
 }

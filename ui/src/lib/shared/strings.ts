@@ -88,6 +88,7 @@ export const t = {
     add: 'Add a console',
   },
   teach: {
+    asking: 'Asking the collector for its address…',
     title: 'Watch your first console',
     lead: 'Put this in front of any install command on a console. Every line appears here as it is printed, and stays.',
     onConsole: 'On the console',
