@@ -32,6 +32,9 @@ pub fn stamp(line: &str) -> Option<(u64, u64)> {
 pub struct Came {
     pub printed_us: u64,
     pub took_us: u64,
+    /// Of that, until the agent had read it, and until the collector had received it.
+    pub read_us: u64,
+    pub received_us: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +49,10 @@ struct Stream {
 pub struct Follower {
     socket: WebSocket<TcpStream>,
     streams: HashMap<u64, Stream>,
-    announced: Option<u64>,
+    /// The subscription whose frame comes next, and when the collector received it (wall time).
+    announced: Option<(u64, i64)>,
+    /// Wall time minus boot time.
+    offset_us: i64,
     pub lines: u64,
     pub violations: Vec<String>,
 }
@@ -64,7 +70,9 @@ impl Follower {
             socket.send(Message::text(subscribe.to_string()))?;
             streams.insert(id, Stream::default());
         }
-        Ok(Self { socket, streams, announced: None, lines: 0, violations: vec![] })
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros();
+        let offset_us = i64::try_from(wall)? - boot_us() as i64;
+        Ok(Self { socket, streams, announced: None, offset_us, lines: 0, violations: vec![] })
     }
 
     pub fn ended(&self) -> bool {
@@ -79,7 +87,9 @@ impl Follower {
                 let message: Value = serde_json::from_str(&text)?;
                 let id = message["id"].as_u64();
                 match message["type"].as_str() {
-                    Some("frame") => self.announced = id,
+                    Some("frame") => {
+                        self.announced = id.zip(message["received_at"].as_i64());
+                    }
                     Some("ended") => {
                         if let Some(stream) = id.and_then(|id| self.streams.get_mut(&id)) {
                             stream.ended = true;
@@ -91,7 +101,8 @@ impl Follower {
             }
             Message::Binary(bytes) => {
                 let now = boot_us();
-                let id = self.announced.take().context("a frame that was not announced")?;
+                let (id, received_at) =
+                    self.announced.take().context("a frame that was not announced")?;
                 let stream = self.streams.get_mut(&id).context("a subscription of ours")?;
                 let frame = Frame::decode(&bytes, &Limits::default())?;
                 if frame.first_seq() != stream.cursor + 1 {
@@ -109,7 +120,13 @@ impl Follower {
                     }
                     stream.line = Some(number);
                     self.lines += 1;
-                    came.push(Came { printed_us, took_us: now.saturating_sub(printed_us) });
+                    let received = (received_at - self.offset_us).max(0).cast_unsigned();
+                    came.push(Came {
+                        printed_us,
+                        took_us: now.saturating_sub(printed_us),
+                        read_us: record.boot_us.saturating_sub(printed_us),
+                        received_us: received.saturating_sub(printed_us),
+                    });
                 }
             }
             Message::Close(_) => anyhow::bail!("the collector closed the socket"),

@@ -9,7 +9,7 @@ use crate::report::{Figure, Report};
 use anyhow::{Result, ensure};
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
 use deckport_tests::printing::{Consoles, Load};
-use deckport_tests::stamped::{Follower, boot_us};
+use deckport_tests::stamped::{Came, Follower, boot_us};
 use deckport_tests::{Agent, Collector};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -59,6 +59,14 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("bare loopback echo p99", echo.at(0.99))
             .at_most(20.0 + probe.at(0.99)),
     );
+    let part = |of: fn(&Came) -> u64| {
+        let within = from..until;
+        let lines = came.iter().filter(|line| within.contains(&line.printed_us));
+        Spread::of(lines.map(|line| of(line) as f64 / 1e3).collect()).at(0.5)
+    };
+    report.add(Figure::new("latency: until the agent has read it, p50", part(|c| c.read_us), "ms"));
+    let received = part(|c| c.received_us);
+    report.add(Figure::new("latency: until the collector has received it, p50", received, "ms"));
     report.add(Figure::new("latency: slowest line", of(1.0), "ms"));
     report.add(Figure::new("latency: lines a second", fewest / args.seconds as f64, "/s"));
     Ok(())
