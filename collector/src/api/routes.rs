@@ -155,6 +155,8 @@ pub(super) async fn detail(
 pub(super) struct RowsParams {
     /// The first row, from 0.
     from: Option<u64>,
+    /// In place of `from`: a record, whose row is to stand a third down.
+    seq: Option<u64>,
     /// At most 1,000.
     count: Option<u64>,
 }
@@ -166,9 +168,12 @@ pub(super) struct RowsPage {
     /// Fewer than asked for at the end, or when they are large.
     rows: Vec<Row>,
     acked_seq: u64,
+    /// The row that the record `seq` belongs to; none where it was not asked for or is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
 }
 
-/// Rows by their number.
+/// Rows by their number, or around a record.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/rows",
     params(("id" = DeploymentId, Path), RowsParams),
     responses((status = 200, body = RowsPage), (status = 404, body = ErrorBody)))]
@@ -179,14 +184,20 @@ pub(super) async fn rows(
     Params(params): Params<RowsParams>,
 ) -> Result<Json<RowsPage>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
-    let (from, count) = (params.from.unwrap_or(0), params.count.unwrap_or(200).min(PAGE_ROWS));
+    let count = params.count.unwrap_or(200).min(PAGE_ROWS);
     let log = app.deployments.log();
+    let row = match params.seq {
+        Some(seq) => log.locate(entry.head.stream, seq).await?,
+        None => None,
+    };
+    let from = row.map_or(params.from.unwrap_or(0), |row| row.saturating_sub(count / 3));
     let page = log.page(entry.head.stream, from, count, PAGE_BYTES).await?;
     Ok(Json(RowsPage {
         total_rows: page.total_rows,
         first_row: from,
         rows: page.rows,
         acked_seq: page.last_seq,
+        row,
     }))
 }
 

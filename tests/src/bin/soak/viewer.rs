@@ -37,6 +37,7 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
     let web = session.web_process()?;
     let begun = Instant::now();
     let mut took = Vec::new();
+    // Of each minute the least and the most: a collected heap goes up and down by more than it may grow.
     let mut memory: Vec<(u64, u64)> = Vec::new();
     let mut seen = probe.seen().await?;
     // Ends with the last line.
@@ -47,9 +48,10 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
         ensure!(seen.violations.is_empty(), "{:?}", seen.violations);
         let late = begun.elapsed() > Duration::from_secs(seconds + 180);
         ensure!(!late, "line {:?} of {lines} came last", seen.last_line);
-        let minute = begun.elapsed().as_secs() / 60;
-        if begun.elapsed().as_secs() >= 60 * (memory.len() as u64 + 1) {
-            memory.push((minute, resident(web)?));
+        let (minute, now) = (begun.elapsed().as_secs() / 60, resident(web)?);
+        match memory.get_mut(minute as usize) {
+            Some((least, most)) => (*least, *most) = ((*least).min(now), (*most).max(now)),
+            None => memory.push((now, now)),
         }
     }
     session.picture("followed")?;
@@ -68,10 +70,18 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
         took.most(),
         took.count()
     );
-    for (minute, bytes) in &memory {
-        println!("the page's process, minute {minute}: {:.1} MiB", *bytes as f64 / 1_048_576.0);
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+    for (minute, (least, most)) in memory.iter().enumerate() {
+        println!(
+            "the page's process, minute {}: {:.1} to {:.1} MiB",
+            minute + 1,
+            mib(*least),
+            mib(*most)
+        );
     }
-    let (first, last) = (memory.first().map_or(0, |m| m.1), memory.last().map_or(0, |m| m.1));
+    // The first minute fills what is held of the log; the last one may be a short one.
+    let whole = &memory[..memory.len().saturating_sub(1).max(1)];
+    let (first, last) = (whole.first().map_or(0, |m| m.0), whole.last().map_or(0, |m| m.0));
     ensure!(last.saturating_sub(first) <= GROWTH, "the page's process grew by {}", last - first);
     Ok(())
 }

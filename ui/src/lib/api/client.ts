@@ -66,6 +66,11 @@ export class Api {
     return this.get(withQuery(at(id, '/rows'), { from, count }));
   }
 
+  /** Rows around a record, which stands a third down; `row` says where, if the record is there. */
+  rowsAround(id: string, seq: number, count: number): Promise<RowsPage> {
+    return this.get(withQuery(at(id, '/rows'), { seq, count }));
+  }
+
   locate(id: string, seq: number): Promise<Located> {
     return this.get(withQuery(at(id, '/locate'), { seq }));
   }

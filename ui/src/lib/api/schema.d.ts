@@ -164,7 +164,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Rows by their number. */
+        /** Rows by their number, or around a record. */
         get: operations["rows"];
         put?: never;
         post?: never;
@@ -670,6 +670,11 @@ export interface components {
             acked_seq: number;
             /** Format: int64 */
             first_row: number;
+            /**
+             * Format: int64
+             * @description The row that the record `seq` belongs to; none where it was not asked for or is not there.
+             */
+            row?: number | null;
             /** @description Fewer than asked for at the end, or when they are large. */
             rows: components["schemas"]["Row"][];
             /** Format: int64 */
@@ -1089,6 +1094,8 @@ export interface operations {
                 id: components["schemas"]["DeploymentId"];
                 /** @description The first row, from 0. */
                 from: number | null;
+                /** @description In place of `from`: a record, whose row is to stand a third down. */
+                seq: number | null;
                 /** @description At most 1,000. */
                 count: number | null;
             };

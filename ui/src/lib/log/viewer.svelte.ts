@@ -226,6 +226,16 @@ export class Viewer {
     void this.load(from, to).then(place);
   }
 
+  /** Goes to a record: one request brings its row and those around it. False when the record is not there. */
+  async jumpToSeq(seq: number): Promise<boolean> {
+    const page = await this.api.rowsAround(this.id, seq, Math.ceil(this.height) + AHEAD_ROWS);
+    if (this.closed || page.row === undefined || page.row === null) return false;
+    this.take(page.total_rows, page.rows);
+    this.total = Math.max(this.total, this.nextTotal);
+    this.jumpTo(page.row);
+    return true;
+  }
+
   private placeAt(target: number): void {
     this.awaited = null;
     clearTimeout(this.jumpTimer);
