@@ -1,7 +1,9 @@
-//! Tells the uplink, over its standard input, how far the spool is durable, and other news.
+//! Tells the uplink, over its standard input, how far the spool is written, and other news; the uplink answers what the
+//! collector has.
 //!
-//! The pipe does not block: when the uplink hangs, what does not fit is told later. Of positions and
-//! of progress only the latest counts.
+//! The standard input is a socket, so that the answer has a way back. It does not block on either side: when the uplink hangs,
+//! what does not fit is told later, and an answer that does not fit is left out. Of positions, of progress and of answers
+//! only the latest counts.
 
 use crate::control::line;
 use crate::spool::Position;
@@ -13,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum News {
-    /// The spool is durable up to here.
-    Durable(Position),
+    /// The spool is written up to here.
+    Spooled(Position),
     Progress {
         percent: f64,
         text: Option<String>,
@@ -23,9 +25,20 @@ pub enum News {
     Ended,
 }
 
+/// What the uplink answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The collector has everything up to this sequence number, durably.
+    Acked(u64),
+}
+
 #[derive(Debug, Default)]
 struct Bell {
-    pipe: Option<OwnedFd>,
+    socket: Option<OwnedFd>,
+    /// What was read of the answers and is no whole line yet.
+    unread: Vec<u8>,
+    acked_seq: u64,
     position: Position,
     position_waits: bool,
     progress: Option<News>,
@@ -33,7 +46,7 @@ struct Bell {
     ended_waits: bool,
 }
 
-/// The recorder's end of the pipe.
+/// The recorder's end of the socket.
 #[derive(Debug, Default)]
 pub struct Doorbell(Mutex<Bell>);
 
@@ -42,10 +55,11 @@ impl Doorbell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new uplink listens on `pipe` (which must not block), or none any more.
-    pub fn connect(&self, pipe: Option<OwnedFd>) {
+    /// A new uplink listens on `socket` (which must not block), or none any more.
+    pub fn connect(&self, socket: Option<OwnedFd>) {
         let mut bell = self.bell();
-        bell.pipe = pipe;
+        bell.socket = socket;
+        bell.unread.clear();
         bell.position_waits = true;
         bell.ended_waits = bell.ended;
         bell.ring();
@@ -73,16 +87,23 @@ impl Doorbell {
         bell.ring();
     }
 
+    /// What the collector has, as far as the uplink has answered.
+    pub fn acked_seq(&self) -> u64 {
+        let mut bell = self.bell();
+        bell.listen();
+        bell.acked_seq
+    }
+
     /// Whether something could not be told yet.
     pub fn waits(&self) -> bool {
         let bell = self.bell();
-        bell.pipe.is_some() && (bell.position_waits || bell.ended_waits || bell.progress.is_some())
+        bell.socket.is_some() && (bell.position_waits || bell.ended_waits || bell.progress.is_some())
     }
 }
 
 impl Bell {
     fn ring(&mut self) {
-        if self.position_waits && self.tell(&News::Durable(self.position)) {
+        if self.position_waits && self.tell(&News::Spooled(self.position)) {
             self.position_waits = false;
         }
         if let Some(progress) = self.progress.take()
@@ -96,15 +117,32 @@ impl Bell {
     }
 
     fn tell(&mut self, news: &News) -> bool {
-        let Some(pipe) = &self.pipe else { return false };
-        // Lines are shorter than PIPE_BUF, so one is written as a whole or not at all.
-        match rustix::io::write(pipe, &line(news)) {
+        let Some(socket) = &self.socket else { return false };
+        // A line is far shorter than what the socket takes at once, so it is written as a whole or not at all.
+        match rustix::io::write(socket, &line(news)) {
             Ok(_) => true,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
             Err(_) => {
-                self.pipe = None;
+                self.socket = None;
                 false
             }
         }
+    }
+
+    /// Reads the answers that came.
+    fn listen(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        let mut buffer = [0; 4096];
+        // Exits when nothing more is to be read; the uplink's death is noticed elsewhere.
+        while let Ok(read @ 1..) = rustix::io::read(socket, &mut buffer) {
+            self.unread.extend_from_slice(&buffer[..read]);
+        }
+        let Some(end) = memchr::memrchr(b'\n', &self.unread) else { return };
+        for line in self.unread[..end].split(|&byte| byte == b'\n') {
+            if let Ok(Answer::Acked(seq)) = serde_json::from_slice(line) {
+                self.acked_seq = self.acked_seq.max(seq);
+            }
+        }
+        self.unread.drain(..=end);
     }
 }

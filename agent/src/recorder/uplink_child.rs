@@ -6,7 +6,8 @@ use crate::uplink::Report;
 use anyhow::{Context as _, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -77,6 +78,7 @@ impl UplinkChild {
             .append(true)
             .open(self.run.dir().join("uplink.log"))
             .context("could not open the uplink's log")?;
+        let (bell, theirs) = UnixStream::pair().context("could not make the doorbell")?;
         // A group of its own, so that Ctrl-C at the terminal does not reach it.
         let mut child = Command::new("/proc/self/exe")
             .arg0("deckport-agent")
@@ -85,17 +87,15 @@ impl UplinkChild {
             .arg(self.run.dir())
             .arg("--state")
             .arg(&self.state)
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(log)
             .process_group(0)
             .spawn()
             .context("could not start the uplink")?;
-        let bell = child.stdin.take().context("the uplink has no standard input")?;
         let reports = child.stdout.take().context("the uplink has no standard output")?;
-        for pipe in [bell.as_fd(), reports.as_fd()] {
-            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
-        }
+        bell.set_nonblocking(true)?;
+        fcntl_setfl(&reports, fcntl_getfl(&reports)? | OFlags::NONBLOCK)?;
         self.doorbell.connect(Some(bell.into()));
         self.reports = Some(reports.into());
         self.unread.clear();

@@ -9,16 +9,17 @@
 //! with integers little-endian, and behind the last one zeros: space that was taken ahead, so that a sync has only data to
 //! bring to the disk and no new length. What must hold:
 //!
-//! * a [`Position`] returned by [`Writer::commit`] is durable: what lies before it survives a power
-//!   cut. Only what lies before an announced position may be sent, so that a sequence number is
-//!   never sent with one content and used again with another;
+//! * what lies before a [`Position`] that the [`Writer`] returned stays as it is, and may be sent: a sequence number is
+//!   never sent with one content and used again with another, as long as this machine runs. What was synced
+//!   survives a power cut as well. What was sent and not synced may be lost by one: then the collector may have more than
+//!   the spool, and whoever ends the run asks it first ([`crate::uplink`]);
 //! * nothing torn is accepted: an entry counts only if its CRC and its frame are right;
 //! * at the limit output is left out and counted in one `gap` record, while events, which have a
 //!   reserve, are kept. The same happens when the disk is full.
 //!
 //! Failure modes: a torn end (power cut) is cut off when the spool is next opened for writing; a
-//! damaged middle (a bad disk) is skipped by the [`Reader`] and reported as a `gap` in its range; a
-//! failed write or sync abandons the group and the rest of the segment.
+//! damaged middle (a power cut, a bad disk) is skipped by the [`Reader`] and reported as a `gap` in its range; a
+//! failed write is undone before anything else is written; after a failed sync the next group goes into a new segment.
 
 mod reader;
 mod writer;
@@ -53,8 +54,6 @@ pub struct Position {
 pub enum SpoolError {
     #[error("could not {what} {path}")]
     Disk { what: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("the spool had to give up after its disk failed")]
-    Broken,
 }
 
 impl SpoolError {

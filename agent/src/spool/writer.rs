@@ -1,4 +1,4 @@
-//! Writing a spool: groups of records, each one write and one sync.
+//! Writing a spool: groups of records, each one write; and syncing what was written.
 
 use super::{
     AHEAD_BYTES, ENTRY_RECORDS, Entry, Position, SEGMENT_BYTES, SpoolError, entry_at, segment_path,
@@ -44,10 +44,14 @@ pub struct Recovered {
 struct Segment<F> {
     number: u64,
     file: F,
-    /// How far it is durable; the next group goes here.
-    durable: u64,
+    /// How far it is written; the next group goes here.
+    written: u64,
     /// Its length: zeros stand between.
     length: u64,
+    /// Everything that is written is durable.
+    synced: bool,
+    /// A write failed behind `written`, and its traces are not off the disk yet.
+    torn: bool,
 }
 
 /// Writes a run's records.
@@ -68,7 +72,6 @@ pub struct Writer<D: Disk> {
     /// Events of a group that could not be written, to be tried again.
     retry: Vec<Item>,
     builder: FrameBuilder,
-    broken: bool,
 }
 
 impl<D: Disk> std::fmt::Debug for Writer<D> {
@@ -101,7 +104,6 @@ impl<D: Disk> Writer<D> {
             dropped_why: "",
             retry: Vec::new(),
             builder: FrameBuilder::new(),
-            broken: false,
         };
         let recovered = writer.recover(acked_seq)?;
         Ok((writer, recovered))
@@ -157,7 +159,10 @@ impl<D: Disk> Writer<D> {
             }
             // What was read may not have been durable yet, and will be announced now.
             self.disk.sync(&file).map_err(SpoolError::disk("sync", &path))?;
-            self.segment = Some(Segment { number, file, durable: end as u64, length: end as u64 });
+            let end = end as u64;
+            let (synced, torn) = (true, false);
+            self.segment =
+                Some(Segment { number, file, written: end, length: end, synced, torn });
         }
         if !numbers.is_empty() {
             self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
@@ -166,14 +171,20 @@ impl<D: Disk> Writer<D> {
         Ok(recovered)
     }
 
-    /// Writes `items` and makes them durable, as far as there is space for them. Returns the new end.
+    /// Writes `items`, as far as there is space for them, and makes them durable. Returns the new end.
+    pub fn commit(&mut self, items: Vec<Item>) -> Result<Position, SpoolError> {
+        let position = self.write(items)?;
+        self.sync()?;
+        Ok(position)
+    }
+
+    /// Writes `items`, as far as there is space for them. Returns the new end: what lies before it survives this process,
+    /// and a power cut only after [`Self::sync`]. A terminal record is made durable at once: it is never sent before, so that
+    /// nobody ends a run again that the collector knows as ended.
     ///
     /// When the disk refuses, output is counted for a later gap, events wait for the next call, and
     /// the error says why; the spool may be used on.
-    pub fn commit(&mut self, items: Vec<Item>) -> Result<Position, SpoolError> {
-        if self.broken {
-            return Err(SpoolError::Broken);
-        }
+    pub fn write(&mut self, items: Vec<Item>) -> Result<Position, SpoolError> {
         let mut group = std::mem::take(&mut self.retry);
         group.extend(items);
         let before = (self.next_seq, self.dropped);
@@ -183,8 +194,16 @@ impl<D: Disk> Writer<D> {
         if buffer.is_empty() {
             return Ok(self.position());
         }
+        let ends = kept.iter().any(
+            |item| matches!(item, Item::Event { event, .. } if event.is_terminal()),
+        );
         match self.append(&buffer) {
-            Ok(()) => Ok(self.position()),
+            Ok(()) => {
+                if ends {
+                    self.sync()?;
+                }
+                Ok(self.position())
+            }
             Err(error) => {
                 (self.next_seq, self.dropped) = before;
                 self.dropped_why = "the console's disk did not take it";
@@ -196,10 +215,35 @@ impl<D: Disk> Writer<D> {
                         Item::Output { bytes, .. } => self.dropped += bytes.len() as u64,
                     }
                 }
-                self.abandon();
+                // Its numbers are used again. What stands behind the end must never be taken for ours.
+                if let Some(segment) = &mut self.segment {
+                    segment.torn = true;
+                }
+                let _ = self.mend();
                 Err(error)
             }
         }
+    }
+
+    /// Makes everything that is written durable. When the disk refuses, what was written stays where it is (nobody knows which
+    /// part is durable), and what comes next goes into a segment of its own.
+    pub fn sync(&mut self) -> Result<(), SpoolError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        if segment.synced {
+            return Ok(());
+        }
+        let synced = self.disk.sync(&segment.file);
+        segment.synced = true;
+        let path = segment_path(&self.dir, segment.number);
+        if synced.is_err() && !segment.torn {
+            self.leave_segment();
+        }
+        synced.map_err(SpoolError::disk("sync", &path))
+    }
+
+    /// Whether everything that is written is durable, as far as the disk can be made to.
+    pub fn is_synced(&self) -> bool {
+        self.segment.as_ref().is_none_or(|segment| segment.synced)
     }
 
     /// Whether output is left out at present, or events wait for the disk.
@@ -207,10 +251,13 @@ impl<D: Disk> Writer<D> {
         self.dropped > 0 || !self.retry.is_empty()
     }
 
-    /// The end of what is durable.
+    /// The end of what is written.
     pub fn position(&self) -> Position {
-        let (segment, offset) =
-            self.segment.as_ref().map_or((0, 0), |segment| (segment.number, segment.durable));
+        let (segment, offset) = self.segment.as_ref().map_or_else(
+            // Behind all of the last one.
+            || (self.next_segment - 1, self.earlier.back().map_or(0, |&(_, bytes)| bytes)),
+            |segment| (segment.number, segment.written),
+        );
         Position { segment, offset, last_seq: self.next_seq - 1 }
     }
 
@@ -301,27 +348,28 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// One write and one sync.
     fn append(&mut self, buffer: &[u8]) -> Result<(), SpoolError> {
+        self.mend()?;
         if self.segment.as_ref().is_none_or(|open| {
-            open.durable > 0 && open.durable + buffer.len() as u64 > self.segment_bytes
+            open.written > 0 && open.written + buffer.len() as u64 > self.segment_bytes
         }) {
             self.next_segment()?;
         }
-        let Some(segment) = &mut self.segment else { return Err(SpoolError::Broken) };
+        // There is one, or `next_segment` had said why not.
+        let Some(segment) = &mut self.segment else { return Ok(()) };
         let path = segment_path(&self.dir, segment.number);
         self.disk
-            .write_at(&segment.file, buffer, segment.durable)
+            .write_at(&segment.file, buffer, segment.written)
             .map_err(SpoolError::disk("write", &path))?;
-        let end = segment.durable + buffer.len() as u64;
+        let end = segment.written + buffer.len() as u64;
         if end > segment.length {
             let zeros = vec![0; AHEAD_BYTES as usize];
             // Only a help: on a full disk the data may fit where this does not.
             let taken = self.disk.write_at(&segment.file, &zeros, end).is_ok();
             segment.length = if taken { end + AHEAD_BYTES } else { end };
         }
-        self.disk.sync(&segment.file).map_err(SpoolError::disk("sync", &path))?;
-        segment.durable = end;
+        segment.written = end;
+        segment.synced = false;
         Ok(())
     }
 
@@ -330,24 +378,42 @@ impl<D: Disk> Writer<D> {
         let path = segment_path(&self.dir, number);
         let file = self.disk.create(&path).map_err(SpoolError::disk("create", &path))?;
         self.next_segment += 1;
-        if let Some(full) = self.segment.take() {
-            // Zeros at its end harm nobody, should they stay.
-            let _ = self.disk.truncate(&full.file, full.durable);
-            self.earlier.push_back((full.number, full.durable));
-        }
-        self.segment = Some(Segment { number, file, durable: 0, length: 0 });
-        self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))
+        self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
+        // When that fails, what is in there is no safer for being kept open.
+        let _ = self.sync();
+        self.leave_segment();
+        self.segment = Some(Segment {
+            number,
+            file,
+            written: 0,
+            length: 0,
+            synced: true,
+            torn: false,
+        });
+        Ok(())
     }
 
-    /// After a failed write: what stands behind the durable end must never be taken for ours, also
-    /// not what a failed sync may or may not have brought to the disk.
-    fn abandon(&mut self) {
-        let Some(segment) = &mut self.segment else { return };
-        segment.length = segment.durable;
-        let cut = self.disk.truncate(&segment.file, segment.durable);
-        if cut.is_err() {
-            self.broken = true;
+    fn leave_segment(&mut self) {
+        if let Some(full) = self.segment.take() {
+            // Zeros at its end harm nobody, should they stay.
+            let _ = self.disk.truncate(&full.file, full.written);
+            self.earlier.push_back((full.number, full.written));
         }
+    }
+
+    /// Takes the traces of a failed write off the disk: their numbers will be used again.
+    fn mend(&mut self) -> Result<(), SpoolError> {
+        let Some(segment) = self.segment.as_mut().filter(|segment| segment.torn) else {
+            return Ok(());
+        };
+        let path = segment_path(&self.dir, segment.number);
+        self.disk
+            .truncate(&segment.file, segment.written)
+            .map_err(SpoolError::disk("cut", &path))?;
+        segment.length = segment.written;
+        self.disk.sync(&segment.file).map_err(SpoolError::disk("sync", &path))?;
+        (segment.synced, segment.torn) = (true, false);
+        Ok(())
     }
 
     /// Bytes that the spool occupies. Looks at the disk only when `incoming` might not fit.
@@ -355,7 +421,7 @@ impl<D: Disk> Writer<D> {
         let sum = |earlier: &VecDeque<(u64, u64)>, open: u64| {
             earlier.iter().map(|(_, bytes)| bytes).sum::<u64>() + open
         };
-        let open = self.segment.as_ref().map_or(0, |segment| segment.durable);
+        let open = self.segment.as_ref().map_or(0, |segment| segment.written);
         let used = sum(&self.earlier, open);
         if used + incoming <= self.limit && self.dropped == 0 {
             return used;

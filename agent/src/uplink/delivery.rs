@@ -7,6 +7,7 @@ use super::Report;
 use super::link::{DialError, Target};
 use super::outbox::{Outbox, chain_between};
 use crate::clock;
+use crate::recorder::doorbell::Answer;
 use crate::disk::{Disk as _, RealDisk};
 use crate::spool::{self, Position, Reader};
 use crate::state::{Acked, Meta, Run};
@@ -16,6 +17,7 @@ use deckport_protocol::message::{
 };
 use deckport_protocol::{ABILITY_COLUMNS, ABILITY_ZSTD, Chain, PROTOCOL_VERSION};
 use futures_util::{SinkExt as _, StreamExt as _};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +37,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// What the recorder has told.
 #[derive(Clone, Debug, Default)]
 pub struct Feed {
-    /// The spool is durable up to here.
+    /// The spool is written up to here.
     pub end: Position,
     pub progress: Option<(f64, Option<String>)>,
     /// Counts what was told of progress.
@@ -69,9 +71,14 @@ pub struct Delivery {
     pub meta: Meta,
     pub target: Target,
     pub feed: watch::Receiver<Feed>,
-    /// Orders go here, and what the collector has (its highest sequence number).
+    /// Orders go here.
     pub reports: mpsc::UnboundedSender<Report>,
+    /// What the collector has goes here, and to the recorder.
     pub acked: watch::Sender<u64>,
+    pub recorder: Option<OwnedFd>,
+    /// Nobody records any more, and the spool has no terminal record: it gets one when the collector has said what it has,
+    /// which may be more than a power cut left here.
+    pub unended: bool,
 }
 
 impl Delivery {
@@ -107,8 +114,8 @@ impl Delivery {
             let gone = "the run's directory is gone, and with it what was to be delivered";
             return Err(Fault::Refused(Refusal::new(ErrorCode::NOT_FOUND, gone)));
         }
-        // An uplink that was just started does not know yet how far the spool is durable.
-        while self.feed.borrow_and_update().end.last_seq == 0 {
+        // An uplink that was just started does not know yet how far the spool is written.
+        while !self.unended && self.feed.borrow_and_update().end.last_seq == 0 {
             if self.feed.changed().await.is_err() {
                 return Err(lost("the recorder has written nothing"));
             }
@@ -123,6 +130,13 @@ impl Delivery {
             .map_err(|_| lost("the collector did not answer the greeting"))??;
         *welcomed = true;
         tracing::info!(acked_seq = welcome.acked_seq, "connected");
+        if self.unended {
+            let end = super::end_spool(&self.run, welcome.acked_seq).map_err(|error| {
+                lost(format!("could not end what the recorder left: {error:#}"))
+            })?;
+            self.feed = watch::channel(Feed { end, ..Feed::default() }).1;
+            self.unended = false;
+        }
         self.exchange(socket, &welcome).await
     }
 
@@ -266,6 +280,7 @@ impl Delivery {
                                 complete: outbox.complete(ack.acked_seq),
                             };
                             self.acked.send_replace(acked.seq);
+                            self.tell_recorder(acked.seq);
                             if acked.complete {
                                 break Ok(());
                             }
@@ -328,6 +343,14 @@ impl Delivery {
             writer.abort();
         }
         result
+    }
+
+    /// What the collector has on its disk, the recorder need not sync to its own.
+    fn tell_recorder(&self, acked_seq: u64) {
+        if let Some(recorder) = &self.recorder {
+            // It does not block. What the recorder has no time to read may be left out: the next says more.
+            let _ = rustix::io::write(recorder, &crate::control::line(&Answer::Acked(acked_seq)));
+        }
     }
 
     /// Notes what the collector has and deletes the segments that it has all of.

@@ -5,6 +5,9 @@
 //! without the run's end, the recorder has died: the uplink takes over the spool, ends it as
 //! `interrupted`, and delivers that too.
 //!
+//! What is sent is written in the spool and perhaps not synced yet. So after a power cut the collector may have more of a run
+//! than the spool: whoever delivers such a run ([`deliver_kept`]) numbers the record that ends it behind both.
+//!
 //! Beside its own run it delivers older ones that this console still keeps, one at a time.
 
 pub mod delivery;
@@ -15,7 +18,7 @@ mod window;
 use crate::clock::{self, Stamp};
 use crate::disk::RealDisk;
 use crate::recorder::doorbell::News;
-use crate::spool::{Item, Position, Writer};
+use crate::spool::{Item, Position, Recovered, Writer};
 use crate::state::{Holder, Meta, Run, RunLock, State};
 use anyhow::{Context as _, Result};
 use deckport_protocol::Outcome;
@@ -29,7 +32,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::AsyncBufReadExt as _;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 /// A delivery without a recorder ends after so long without progress …
@@ -68,7 +71,9 @@ struct Recorder {
 pub fn run(run_dir: PathBuf, state: PathBuf) -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(uplink(Run::at(run_dir), State::open(Some(state))?))
+    let uplink = uplink(Run::at(run_dir), State::open(Some(state))?);
+    // As a task: what wakes the runtime's outermost future makes it ask the system for news once more, for each line.
+    runtime.block_on(async { tokio::spawn(uplink).await? })
 }
 
 async fn uplink(run: Run, state: State) -> Result<()> {
@@ -77,7 +82,10 @@ async fn uplink(run: Run, state: State) -> Result<()> {
     let (feed_in, feed) = watch::channel(Feed::default());
     let (recorder_in, mut recorder) = watch::channel(Recorder::default());
     let doorbell = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let doorbell = pipe::Receiver::from_owned_fd(doorbell).context("the doorbell is no pipe")?;
+    let answers = doorbell.try_clone()?;
+    let doorbell = std::os::unix::net::UnixStream::from(doorbell);
+    doorbell.set_nonblocking(true)?;
+    let doorbell = UnixStream::from_std(doorbell).context("the doorbell is no socket")?;
     tokio::spawn(listen(doorbell, feed_in.clone(), recorder_in));
     let (reports, mut outgoing) = mpsc::unbounded_channel::<Report>();
     let report = |report: &Report| {
@@ -93,6 +101,8 @@ async fn uplink(run: Run, state: State) -> Result<()> {
         feed,
         reports: reports.clone(),
         acked,
+        recorder: Some(answers),
+        unended: false,
     };
     let mut older = std::pin::pin!(deliver_older(&state, &run, &meta));
     let mut older_done = false;
@@ -171,14 +181,14 @@ async fn no_progress(mut acked: watch::Receiver<u64>, patience: Option<Duration>
 
 /// Follows the doorbell until it closes.
 async fn listen(
-    doorbell: pipe::Receiver,
+    doorbell: UnixStream,
     feed: watch::Sender<Feed>,
     recorder: watch::Sender<Recorder>,
 ) {
     let mut lines = tokio::io::BufReader::new(doorbell).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
-            Ok(News::Durable(position)) => {
+            Ok(News::Spooled(position)) => {
                 feed.send_if_modified(|feed| {
                     let newer = position > feed.end;
                     feed.end = feed.end.max(position);
@@ -211,21 +221,19 @@ async fn take_over(run: &Run, feed: &watch::Sender<Feed>) -> Result<Option<RunLo
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let end = end_spool(run)?;
+    // The machine runs on, so everything that was written is there, and no collector has more.
+    let end = end_spool(run, 0)?;
     feed.send_modify(|feed| feed.end = end);
     Ok(Some(lock))
 }
 
-/// Recovers a spool that nobody writes to and, when it has no terminal record, gives it one.
-/// The caller holds the run's lock.
-pub fn end_spool(run: &Run) -> Result<Position> {
-    let acked = run.acked();
-    let (mut writer, recovered) =
-        Writer::open(RealDisk, run.dir().to_owned(), clock::boot_id(), u64::MAX / 4, acked.seq)?;
-    if recovered.ended || acked.complete {
+/// Recovers a spool that nobody writes to and, when it has no terminal record, gives it one, with a number behind all that the
+/// collector has (`theirs`). The caller holds the run's lock.
+fn end_spool(run: &Run, theirs: u64) -> Result<Position> {
+    let (mut writer, recovered) = recover(run, theirs)?;
+    if recovered.ended || run.acked().complete {
         return Ok(recovered.position);
     }
-    run.raise_incarnation()?;
     let event = Event::DeploymentFinished {
         outcome: Outcome::Interrupted,
         exit: None,
@@ -233,6 +241,16 @@ pub fn end_spool(run: &Run) -> Result<Position> {
     };
     let stamp = Stamp::now();
     Ok(writer.commit(vec![Item::Event { stamp, event: Box::new(event) }])?)
+}
+
+/// Opens a spool that nobody writes to.
+fn recover(run: &Run, theirs: u64) -> Result<(Writer<RealDisk>, Recovered)> {
+    let acked_seq = run.acked().seq.max(theirs);
+    let boot_id = clock::boot_id();
+    let opened =
+        Writer::open(RealDisk, run.dir().to_owned(), boot_id, u64::MAX / 4, acked_seq)?;
+    run.raise_incarnation()?;
+    Ok(opened)
 }
 
 /// Where a run goes, if it was told.
@@ -245,22 +263,31 @@ pub fn target_of(meta: &Meta) -> Option<Target> {
 pub async fn deliver_kept(run: &Run, target: Target, patience: Duration) -> Result<KeptRun> {
     let Some(_lock) = run.lock(Holder::Delivery)? else { return Ok(KeptRun::Busy) };
     let meta = run.meta()?;
-    let end = end_spool(run)?;
+    let recovered = recover(run, 0)?.1;
+    let end = recovered.position;
     let feed = watch::Sender::new(Feed { end, ..Feed::default() });
     let (reports, _orders) = mpsc::unbounded_channel();
     let (acked, seen) = watch::channel(run.acked().seq);
-    let mut delivery =
-        Delivery { run: run.clone(), meta, target, feed: feed.subscribe(), reports, acked };
+    let mut delivery = Delivery {
+        run: run.clone(),
+        meta,
+        target,
+        feed: feed.subscribe(),
+        reports,
+        acked,
+        recorder: None,
+        unended: !recovered.ended && !run.acked().complete,
+    };
     // Dropping the delivery is safe at any point.
     tokio::select! {
         ended = delivery.deliver() => match ended {
             Ended::Delivered => {
                 run.remove().context("could not remove the delivered run")?;
-                Ok(KeptRun::Delivered { records: end.last_seq })
+                Ok(KeptRun::Delivered { records: *seen.borrow() })
             }
             Ended::Refused(refusal) => Ok(KeptRun::Refused(refusal.message)),
         },
-        () = no_progress(seen, Some(patience)) => {
+        () = no_progress(seen.clone(), Some(patience)) => {
             Ok(KeptRun::Kept { records: end.last_seq - run.acked().seq.min(end.last_seq) })
         }
     }
