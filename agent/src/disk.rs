@@ -9,10 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file system, as far as the spool needs one.
 pub trait Disk {
-    type File;
+    /// An open file; a clone is the same one.
+    type File: Clone;
 
     /// Creates a new file; fails if it exists.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
@@ -38,21 +40,22 @@ pub trait Disk {
 pub struct RealDisk;
 
 impl Disk for RealDisk {
-    type File = File;
+    type File = Arc<File>;
 
-    fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    fn create(&self, path: &Path) -> io::Result<Arc<File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600).open(path).map(Arc::new)
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(path)
+    fn open(&self, path: &Path) -> io::Result<Arc<File>> {
+        OpenOptions::new().read(true).write(true).open(path).map(Arc::new)
     }
 
-    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, file: &Arc<File>, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &Arc<File>) -> io::Result<()> {
         file.sync_data()
     }
 
@@ -60,7 +63,7 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
-    fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+    fn truncate(&self, file: &Arc<File>, length: u64) -> io::Result<()> {
         file.set_len(length)
     }
 

@@ -8,8 +8,8 @@
 use crate::control::line;
 use crate::spool::Position;
 use serde::{Deserialize, Serialize};
+use std::cell::{RefCell, RefMut};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the recorder tells the uplink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,11 +48,11 @@ struct Bell {
 
 /// The recorder's end of the socket.
 #[derive(Debug, Default)]
-pub struct Doorbell(Mutex<Bell>);
+pub struct Doorbell(RefCell<Bell>);
 
 impl Doorbell {
-    fn bell(&self) -> MutexGuard<'_, Bell> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn bell(&self) -> RefMut<'_, Bell> {
+        self.0.borrow_mut()
     }
 
     /// A new uplink listens on `socket` (which must not block), or none any more.

@@ -16,6 +16,7 @@ mod pump;
 mod screen;
 mod signals;
 mod spooler;
+mod syncer;
 mod terminal;
 mod uplink_child;
 
@@ -37,7 +38,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What to run, and how.
@@ -90,7 +91,7 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
         context,
     };
     let first = Item::Event { stamp: Stamp::now(), event: Box::new(started) };
-    let doorbell = Arc::new(Doorbell::default());
+    let doorbell = Rc::new(Doorbell::default());
     // A full disk does not stop the command either: the record waits for space.
     if let Ok(position) = writer.commit(vec![first]) {
         doorbell.announce(position);
@@ -126,11 +127,11 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
     let held = slave.as_fd().try_clone_to_owned().context("could not keep the PTY")?;
     drop(slave);
     let mut uplink =
-        uplink_child::UplinkChild::new(run.clone(), state.root(), Arc::clone(&doorbell));
+        uplink_child::UplinkChild::new(run.clone(), state.root(), Rc::clone(&doorbell));
     if let Some(why) = address_refusal(plan) {
         uplink.leave(why);
     }
-    let spooler = spooler::Spooler::start(writer, Arc::clone(&doorbell))?;
+    let spooler = spooler::Spooler::start(writer, Rc::clone(&doorbell))?;
     terminal.make_raw();
 
     let mut pump = pump::Pump {
@@ -142,7 +143,7 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
         uplink,
         spooler,
         screen: screen::Screen::start()?,
-        doorbell: Arc::clone(&doorbell),
+        doorbell: Rc::clone(&doorbell),
         stage: child,
         key,
         slow: Some(slow),

@@ -24,7 +24,7 @@ use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp, tcsetw
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use std::os::fd::OwnedFd;
 use std::process::Child;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ pub(super) struct Pump {
     pub(super) uplink: UplinkChild,
     pub(super) spooler: Spooler,
     pub(super) screen: Screen,
-    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) doorbell: Rc<Doorbell>,
     pub(super) stage: Child,
     pub(super) key: String,
     /// Facts about the system that take longer to gather.
@@ -148,6 +148,7 @@ impl Pump {
                 }
             }
             self.uplink.tend();
+            self.spooler.tend();
             // A stage that dies lets go of its helper's socket.
             if ready.helpers || ready.nothing {
                 self.look_after_stage();
@@ -163,7 +164,7 @@ impl Pump {
     }
 
     fn takes_output(&self) -> bool {
-        !self.parts.master_gone && self.screen.has_room() && self.spooler.has_room()
+        !self.parts.master_gone && self.screen.has_room()
     }
 
     /// Sleeps until something is to be done; says what.
@@ -205,8 +206,9 @@ impl Pump {
             self.parts.ended_at.map(|at| at + GRACE),
             self.parts.cancel.as_ref().and_then(|cancel| Some(cancel.next?.0)),
             self.uplink.due(),
+            self.spooler.due(),
             self.parts.no_keyboard_at,
-            // The disk is behind: look again soon.
+            // The screen is behind: look again soon.
             (!takes_output && !self.parts.master_gone)
                 .then(|| Instant::now() + Duration::from_millis(5)),
             self.slow.is_some().then(|| Instant::now() + Duration::from_millis(100)),

@@ -1,53 +1,26 @@
-//! The thread that writes the spool and rings the uplink's doorbell.
+//! Writes the spool and rings the uplink's doorbell, on the recorder's own thread.
 //!
-//! It takes what has gathered as one group, one write, and announces the new end. What comes meanwhile is the next group.
-//! Groups begin no closer than 2 ms, unless 64 records wait; an idle thread takes a record at once. When more waits than it
-//! can hold ([`Spooler::has_room`]) the recorder reads no more: only the disk can slow a command down.
+//! A write survives this process. Against a power cut it is synced, beside the recorder ([`Syncer`]), unless the collector has
+//! it on its own disk within [`SYNC_WITHIN`]: with a link that works a console's disk is hardly ever waited for.
 //!
-//! What is written survives this process. Against a power cut it is synced, unless the collector has it on its own disk
-//! within [`SYNC_WITHIN`]: with a link that works a console's disk is hardly ever waited for.
+//! What the disk refuses is tried again; meanwhile output is counted for a gap (see [`Writer::write`]).
 
 use super::doorbell::Doorbell;
-use crate::disk::Disk;
-use crate::spool::{Item, Position, Writer};
+use super::syncer::Syncer;
+use crate::disk::RealDisk;
+use crate::spool::{Item, Position, SpoolError, Writer};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A group begins so long after the one before …
-const GROUP_TIME: Duration = Duration::from_millis(2);
-/// … or when so many records wait.
-const GROUP_RECORDS: usize = 64;
-/// A group is cut at about so many bytes, which bounds what one write holds.
+/// One write holds about so many bytes at most.
 const GROUP_BYTES: usize = 1024 * 1024;
-/// What waits at most (plus one read).
-const ROOM: usize = 4 * 1024 * 1024;
 /// A record is on this disk or on the collector's so soon after it was written.
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
 /// How soon to try again what the disk refused, or a doorbell that was full.
 const AGAIN: Duration = Duration::from_millis(50);
-
-#[derive(Debug, Default)]
-struct Queue {
-    items: Vec<Item>,
-    closed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-    /// The bytes that wait, to be asked without the lock.
-    bytes: AtomicUsize,
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// After the end, what the disk refuses is tried this often more.
+const LAST_TRIES: usize = 40;
 
 /// What the spooler leaves at its end.
 #[derive(Clone, Debug)]
@@ -57,98 +30,108 @@ pub(super) struct Spooled {
     pub(super) failure: Option<String>,
 }
 
-/// The thread's other side.
 #[derive(Debug)]
 pub(super) struct Spooler {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<Spooled>>,
+    writer: Writer<RealDisk>,
+    doorbell: Rc<Doorbell>,
+    syncer: Syncer,
+    unsynced: Unsynced,
+    again: Option<Instant>,
+    failure: Option<SpoolError>,
 }
 
 impl Spooler {
-    pub(super) fn start<D>(writer: Writer<D>, doorbell: Arc<Doorbell>) -> std::io::Result<Self>
-    where
-        D: Disk + Send + 'static,
-        D::File: Send,
-    {
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("spooler".into())
-            .spawn(move || spool(&theirs, writer, &doorbell))?;
-        Ok(Self { shared, thread: Some(thread) })
+    pub(super) fn start(
+        writer: Writer<RealDisk>,
+        doorbell: Rc<Doorbell>,
+    ) -> std::io::Result<Self> {
+        let syncer = Syncer::start()?;
+        let unsynced = Unsynced::default();
+        Ok(Self { writer, doorbell, syncer, unsynced, again: None, failure: None })
     }
 
-    pub(super) fn record(&self, items: impl IntoIterator<Item = Item>) {
-        let mut queue = self.shared.queue();
-        let before = queue.items.len();
+    /// Writes `items` and announces them.
+    pub(super) fn record(&mut self, items: impl IntoIterator<Item = Item>) {
+        let mut group = Vec::new();
+        let mut bytes = 0;
         for item in items {
-            if let Item::Output { bytes, .. } = &item {
-                self.shared.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+            if let Item::Output { bytes: output, .. } = &item {
+                bytes += output.len();
             }
-            queue.items.push(item);
+            group.push(item);
+            if bytes > GROUP_BYTES {
+                self.write(std::mem::take(&mut group));
+                bytes = 0;
+            }
         }
-        let now = queue.items.len();
-        // First unlocked: who is woken would only wait for us.
-        drop(queue);
-        if now > before && (before == 0 || (before < GROUP_RECORDS && now >= GROUP_RECORDS)) {
-            self.shared.changed.notify_one();
+        if !group.is_empty() {
+            self.write(group);
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.shared.bytes.load(Ordering::Relaxed) < ROOM
-    }
-
-    /// Writes the rest and ends.
-    pub(super) fn finish(mut self) -> Spooled {
-        self.shared.queue().closed = true;
-        self.shared.changed.notify_one();
-        let lost =
-            |why: &str| Spooled { position: Position::default(), failure: Some(why.to_owned()) };
-        self.thread.take().map_or_else(
-            || lost("the spool's thread is missing"),
-            |thread| thread.join().unwrap_or_else(|_| lost("the spool's thread panicked")),
-        )
-    }
-}
-
-fn spool<D: Disk>(shared: &Shared, mut writer: Writer<D>, doorbell: &Doorbell) -> Spooled {
-    let mut failure = None;
-    // After the end, what the disk refuses is tried this often more.
-    let mut tries_left = 40;
-    let mut began = None;
-    let mut unsynced = Unsynced::default();
-    // Exits when the queue is closed and empty and the disk has everything that it will take.
-    loop {
-        let again = writer.in_need() || doorbell.waits();
-        let wait = [unsynced.due(), again.then_some(AGAIN)].into_iter().flatten().min();
-        let (items, closed) = next_group(shared, began, wait);
-        began = Some(Instant::now());
-        let idle = items.is_empty();
-        match writer.write(items) {
+    fn write(&mut self, group: Vec<Item>) {
+        match self.writer.write(group) {
             Ok(position) => {
-                doorbell.announce(position);
-                unsynced.written(position.last_seq);
+                self.doorbell.announce(position);
+                if self.writer.is_synced() {
+                    self.unsynced.clear();
+                } else {
+                    self.unsynced.written(position.last_seq);
+                }
             }
-            Err(error) => failure = Some(error),
+            Err(error) => self.failure = Some(error),
         }
-        if writer.is_synced() {
-            unsynced.groups.clear();
-        } else if closed || unsynced.is_due(doorbell) {
-            unsynced.groups.clear();
-            if let Err(error) = writer.sync() {
-                failure = Some(error);
-            }
+        let waits = self.writer.in_need() || self.doorbell.waits();
+        self.again = waits.then(|| Instant::now() + AGAIN);
+    }
+
+    /// When [`Self::tend`] wants to be called next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.again, self.unsynced.due()].into_iter().flatten().min()
+    }
+
+    /// Tries again what is to be tried again, and has synced what has to be.
+    pub(super) fn tend(&mut self) {
+        let now = Instant::now();
+        if self.again.is_some_and(|at| at <= now) {
+            self.write(Vec::new());
         }
-        if closed && idle {
-            if !writer.in_need() || tries_left == 0 {
-                let failure = failure
-                    .filter(|_| writer.in_need())
-                    .map(|error| format!("{:#}", anyhow::Error::from(error)));
-                return Spooled { position: writer.position(), failure };
+        if self.unsynced.due().is_none_or(|at| at > now) {
+            return;
+        }
+        self.unsynced.forget(self.doorbell.acked_seq());
+        if self.unsynced.due().is_none_or(|at| at > now) {
+            return;
+        }
+        if let Some(outcome) = self.syncer.outcome() {
+            self.failure = outcome.err().or(self.failure.take());
+        }
+        if self.syncer.is_idle() {
+            self.unsynced.clear();
+            self.syncer.sync(self.writer.take_unsynced());
+        } else {
+            // The disk takes its time.
+            self.unsynced.postpone(now);
+        }
+    }
+
+    /// Writes and syncs the rest.
+    pub(super) fn finish(mut self) -> Spooled {
+        for _ in 0..LAST_TRIES {
+            self.write(Vec::new());
+            if !self.writer.in_need() {
+                break;
             }
-            tries_left -= 1;
             crate::clock::pause(AGAIN);
+        }
+        if let Err(error) = self.writer.sync() {
+            self.failure = Some(error);
+        }
+        self.syncer.finish();
+        let failure = self.failure.filter(|_| self.writer.in_need());
+        Spooled {
+            position: self.writer.position(),
+            failure: failure.map(|error| format!("{:#}", anyhow::Error::from(error))),
         }
     }
 }
@@ -156,78 +139,34 @@ fn spool<D: Disk>(shared: &Shared, mut writer: Writer<D>, doorbell: &Doorbell) -
 /// The groups that are written, and neither synced nor known to be with the collector.
 #[derive(Debug, Default)]
 struct Unsynced {
-    /// The last sequence number of each, and when it was written.
+    /// The last sequence number of each, and when it is due.
     groups: VecDeque<(u64, Instant)>,
 }
 
 impl Unsynced {
     fn written(&mut self, last_seq: u64) {
         if self.groups.back().is_none_or(|&(seq, _)| seq < last_seq) {
-            self.groups.push_back((last_seq, Instant::now()));
+            self.groups.push_back((last_seq, Instant::now() + SYNC_WITHIN));
         }
     }
 
-    /// How long until [`Self::is_due`] is to be asked.
-    fn due(&self) -> Option<Duration> {
-        self.groups.front().map(|(_, written)| SYNC_WITHIN.saturating_sub(written.elapsed()))
+    fn due(&self) -> Option<Instant> {
+        self.groups.front().map(|&(_, due)| due)
     }
 
-    /// Whether a group has waited too long for the collector's acknowledgement.
-    fn is_due(&mut self, doorbell: &Doorbell) -> bool {
-        if self.due().is_none_or(|left| !left.is_zero()) {
-            return false;
-        }
-        let acked_seq = doorbell.acked_seq();
+    fn forget(&mut self, acked_seq: u64) {
         while self.groups.front().is_some_and(|&(seq, _)| seq <= acked_seq) {
             self.groups.pop_front();
         }
-        self.due().is_some_and(|left| left.is_zero())
     }
-}
 
-/// Waits for a group, the one before having begun at `began`; no longer than `most`.
-fn next_group(
-    shared: &Shared,
-    began: Option<Instant>,
-    most: Option<Duration>,
-) -> (Vec<Item>, bool) {
-    let mut queue = shared.queue();
-    let asked = Instant::now();
-    loop {
-        let wait = if !queue.items.is_empty() {
-            let age = began.map_or(GROUP_TIME, |began| began.elapsed());
-            if queue.closed || queue.items.len() >= GROUP_RECORDS || age >= GROUP_TIME {
-                break;
-            }
-            Some(GROUP_TIME - age)
-        } else if queue.closed {
-            break;
-        } else if let Some(most) = most {
-            match most.checked_sub(asked.elapsed()) {
-                Some(left) if !left.is_zero() => Some(left),
-                _ => break,
-            }
-        } else {
-            None
-        };
-        queue = match wait {
-            Some(wait) => {
-                shared.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-        };
-    }
-    let mut bytes = 0;
-    let cut = queue.items.iter().position(|item| {
-        if let Item::Output { bytes: output, .. } = item {
-            bytes += output.len();
+    fn postpone(&mut self, now: Instant) {
+        if let Some((_, due)) = self.groups.front_mut() {
+            *due = now + AGAIN;
         }
-        bytes > GROUP_BYTES
-    });
-    let taken = match cut {
-        Some(cut) => queue.items.drain(..=cut).collect(),
-        None => std::mem::take(&mut queue.items),
-    };
-    shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    (taken, queue.closed)
+    }
+
+    fn clear(&mut self) {
+        self.groups.clear();
+    }
 }

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The first restart comes after this; each next after twice as long.
@@ -25,7 +25,7 @@ const GOOD_LIFE: Duration = Duration::from_secs(30);
 pub(super) struct UplinkChild {
     run: Run,
     state: std::path::PathBuf,
-    doorbell: Arc<Doorbell>,
+    doorbell: Rc<Doorbell>,
     child: Option<Child>,
     reports: Option<OwnedFd>,
     unread: Vec<u8>,
@@ -36,7 +36,7 @@ pub(super) struct UplinkChild {
 }
 
 impl UplinkChild {
-    pub(super) fn new(run: Run, state: &Path, doorbell: Arc<Doorbell>) -> Self {
+    pub(super) fn new(run: Run, state: &Path, doorbell: Rc<Doorbell>) -> Self {
         Self {
             run,
             state: state.to_owned(),

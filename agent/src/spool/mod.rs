@@ -19,13 +19,14 @@
 //!
 //! Failure modes: a torn end (power cut) is cut off when the spool is next opened for writing; a
 //! damaged middle (a power cut, a bad disk) is skipped by the [`Reader`] and reported as a `gap` in its range; a
-//! failed write is undone before anything else is written; after a failed sync the next group goes into a new segment.
+//! failed write is undone before anything else is written; after a failed sync nobody knows what a power cut would leave, and
+//! the next reader finds out.
 
 mod reader;
 mod writer;
 
 pub use reader::{Batch, Reader};
-pub use writer::{Item, Recovered, Writer};
+pub use writer::{Item, Recovered, Unsynced, Writer};
 
 use deckport_protocol::columns::Header;
 use std::path::{Path, PathBuf};

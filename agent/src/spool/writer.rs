@@ -48,10 +48,26 @@ struct Segment<F> {
     written: u64,
     /// Its length: zeros stand between.
     length: u64,
-    /// Everything that is written is durable.
+    /// Everything that is written is durable, or somebody sees to it.
     synced: bool,
     /// A write failed behind `written`, and its traces are not off the disk yet.
     torn: bool,
+}
+
+/// Files with something written that is not durable yet.
+#[derive(Debug)]
+pub struct Unsynced<F>(Vec<(PathBuf, F)>);
+
+impl<F> Unsynced<F> {
+    /// Makes them durable; may wait for the disk for long. Says what the first refusal was.
+    pub fn sync(&self, disk: &impl Disk<File = F>) -> Result<(), SpoolError> {
+        let mut outcome = Ok(());
+        for (path, file) in &self.0 {
+            let synced = disk.sync(file).map_err(SpoolError::disk("sync", path));
+            outcome = outcome.and(synced);
+        }
+        outcome
+    }
 }
 
 /// Writes a run's records.
@@ -62,6 +78,8 @@ pub struct Writer<D: Disk> {
     limit: u64,
     segment_bytes: u64,
     segment: Option<Segment<D::File>>,
+    /// Segments that were left before they were synced.
+    left: Vec<(PathBuf, D::File)>,
     /// Earlier segments with their sizes, oldest first; the uplink deletes acknowledged ones.
     earlier: VecDeque<(u64, u64)>,
     next_seq: u64,
@@ -97,6 +115,7 @@ impl<D: Disk> Writer<D> {
             limit,
             segment_bytes: SEGMENT_BYTES.min((limit / 8).max(64 * 1024)),
             segment: None,
+            left: Vec::new(),
             earlier: VecDeque::new(),
             next_seq: acked_seq + 1,
             next_segment: 1,
@@ -225,25 +244,25 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Makes everything that is written durable. When the disk refuses, what was written stays where it is (nobody knows which
-    /// part is durable), and what comes next goes into a segment of its own.
+    /// Makes everything that is written durable. What the disk refuses then is not asked for again: nobody knows which part of
+    /// it is durable.
     pub fn sync(&mut self) -> Result<(), SpoolError> {
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        if segment.synced {
-            return Ok(());
-        }
-        let synced = self.disk.sync(&segment.file);
-        segment.synced = true;
-        let path = segment_path(&self.dir, segment.number);
-        if synced.is_err() && !segment.torn {
-            self.leave_segment();
-        }
-        synced.map_err(SpoolError::disk("sync", &path))
+        self.take_unsynced().sync(&self.disk)
     }
 
-    /// Whether everything that is written is durable, as far as the disk can be made to.
+    /// What has to be synced, for whoever sees to it.
+    pub fn take_unsynced(&mut self) -> Unsynced<D::File> {
+        let mut files = std::mem::take(&mut self.left);
+        if let Some(segment) = self.segment.as_mut().filter(|segment| !segment.synced) {
+            segment.synced = true;
+            files.push((segment_path(&self.dir, segment.number), segment.file.clone()));
+        }
+        Unsynced(files)
+    }
+
+    /// Whether nothing is left to sync.
     pub fn is_synced(&self) -> bool {
-        self.segment.as_ref().is_none_or(|segment| segment.synced)
+        self.left.is_empty() && self.segment.as_ref().is_none_or(|segment| segment.synced)
     }
 
     /// Whether output is left out at present, or events wait for the disk.
@@ -253,11 +272,8 @@ impl<D: Disk> Writer<D> {
 
     /// The end of what is written.
     pub fn position(&self) -> Position {
-        let (segment, offset) = self.segment.as_ref().map_or_else(
-            // Behind all of the last one.
-            || (self.next_segment - 1, self.earlier.back().map_or(0, |&(_, bytes)| bytes)),
-            |segment| (segment.number, segment.written),
-        );
+        let (segment, offset) =
+            self.segment.as_ref().map_or((0, 0), |segment| (segment.number, segment.written));
         Position { segment, offset, last_seq: self.next_seq - 1 }
     }
 
@@ -379,9 +395,14 @@ impl<D: Disk> Writer<D> {
         let file = self.disk.create(&path).map_err(SpoolError::disk("create", &path))?;
         self.next_segment += 1;
         self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
-        // When that fails, what is in there is no safer for being kept open.
-        let _ = self.sync();
-        self.leave_segment();
+        if let Some(full) = self.segment.take() {
+            // Zeros at its end harm nobody, should they stay.
+            let _ = self.disk.truncate(&full.file, full.written);
+            if !full.synced {
+                self.left.push((segment_path(&self.dir, full.number), full.file));
+            }
+            self.earlier.push_back((full.number, full.written));
+        }
         self.segment = Some(Segment {
             number,
             file,
@@ -391,14 +412,6 @@ impl<D: Disk> Writer<D> {
             torn: false,
         });
         Ok(())
-    }
-
-    fn leave_segment(&mut self) {
-        if let Some(full) = self.segment.take() {
-            // Zeros at its end harm nobody, should they stay.
-            let _ = self.disk.truncate(&full.file, full.written);
-            self.earlier.push_back((full.number, full.written));
-        }
     }
 
     /// Takes the traces of a failed write off the disk: their numbers will be used again.

@@ -553,7 +553,8 @@ async fn live_socket(
 ) -> Response {
     let upgrade = upgrade
         .read_buffer_size(SOCKET_BUFFER)
-        .write_buffer_size(0)
+        // What goes out together goes in one write.
+        .write_buffer_size(64 * 1024)
         .max_write_buffer_size(4 * 1024 * 1024)
         .max_message_size(64 * 1024)
         .max_frame_size(64 * 1024);

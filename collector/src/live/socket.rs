@@ -5,6 +5,7 @@ use super::follow::{Control, Out, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
+use futures_util::SinkExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -13,7 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Messages that wait for a viewer to read.
-const WAITING: usize = 8;
+const WAITING: usize = 32;
+/// What waits goes out together, up to about so many messages: each flush is a call of the system and wakes the viewer.
+const TOGETHER: usize = 64;
 
 struct Running {
     stop: CancellationToken,
@@ -41,9 +44,9 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
         if let Some(messages) = next.take() {
             let sent = tokio::time::timeout(bounds.send_time, async {
                 for message in messages {
-                    socket.send(message).await?;
+                    socket.feed(message).await?;
                 }
-                Ok::<_, axum::Error>(())
+                socket.flush().await
             });
             match sent.await {
                 Ok(Ok(())) => {}
@@ -57,7 +60,15 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
         // Dropping a branch is safe: each is cancel safe.
         tokio::select! {
             () = stop.cancelled() => break "unavailable",
-            Some(message) = outgoing.recv() => next = Some(message.into_messages()),
+            Some(message) = outgoing.recv() => {
+                let mut messages = message.into_messages();
+                while messages.len() < TOGETHER
+                    && let Ok(message) = outgoing.try_recv()
+                {
+                    messages.extend(message.into_messages());
+                }
+                next = Some(messages);
+            }
             Some(done) = tasks.join_next(), if !tasks.is_empty() => if let Ok(id) = done {
                 live.metrics.subscriptions.add(-1);
                 // A later subscription may have taken the same id.

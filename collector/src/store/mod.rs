@@ -84,6 +84,8 @@ impl Store {
             .statement_cache_capacity(512)
             .pragma("wal_autocheckpoint", "0")
             .pragma("cache_size", "-8192")
+            // Some statements keep a journal of their own; it need not be a file.
+            .pragma("temp_store", "memory")
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
             .log_statements(tracing::log::LevelFilter::Off);
         let mut connection = options.connect().await.map_err(database)?;
