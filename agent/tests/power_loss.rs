@@ -2,7 +2,8 @@
 //!
 //! The disk keeps, for each file, what is durable and the writes since its last sync. At a power cut
 //! every unsynced write is lost, kept, or kept in part, and a file whose name was not synced may be
-//! gone. After recovery every announced record must be there, and nothing that was not written.
+//! gone. After recovery every synced record must be there, and nothing that was not written; and a number never stands for
+//! two different records that were both announced while the machine ran.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -202,11 +203,13 @@ fn open(disk: &SimDisk, boot: BootId) -> Writer<SimDisk> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn what_was_announced_survives_and_nothing_torn_is_accepted(
+    fn what_was_synced_survives_and_nothing_torn_is_accepted(
         lives in prop::collection::vec(
-            // Groups of records with their sizes, and after how many disk operations it fills.
+            // Groups of records with their sizes, each synced or not, and after how many disk operations it fills.
             (
-                prop::collection::vec(prop::collection::vec(1usize..9000, 1..90), 1..6),
+                prop::collection::vec(
+                    (prop::collection::vec(1usize..9000, 1..90), any::<bool>()), 1..6
+                ),
                 prop::option::of(0u32..12),
                 prop::collection::vec(any::<u8>(), 64),
             ),
@@ -215,15 +218,17 @@ proptest! {
     ) {
         let disk = SimDisk::default();
         let boot = BootId::new();
-        // What each sequence number may hold: what was announced, exactly.
-        let mut announced: BTreeMap<u64, Bytes> = BTreeMap::new();
+        // What each sequence number holds: what was synced, exactly.
+        let mut synced: BTreeMap<u64, Bytes> = BTreeMap::new();
         let mut written: Vec<Bytes> = Vec::new();
         let mut number = 0;
         for (groups, fails_after, fates) in lives {
             let mut writer = open(&disk, boot);
-            prop_assert!(writer.position().last_seq >= announced.len() as u64);
+            prop_assert!(writer.position().last_seq >= synced.len() as u64);
             disk.0.borrow_mut().budget = fails_after;
-            for sizes in groups {
+            // Announced in this life of the machine, and not synced yet.
+            let mut announced: BTreeMap<u64, Bytes> = BTreeMap::new();
+            for (sizes, sync) in groups {
                 let first = writer.position().last_seq + 1;
                 let items: Vec<Item> = sizes.iter().map(|&bytes| {
                     number += 1;
@@ -236,10 +241,24 @@ proptest! {
                 written.extend(bytes.iter().cloned());
                 // A gap takes a number of its own before them, when something was left out.
                 let skip = u64::from(writer.in_need());
-                if writer.commit(items).is_ok() {
+                if writer.write(items).is_ok() {
                     for (place, bytes) in bytes.into_iter().enumerate() {
-                        announced.insert(first + skip + place as u64, bytes);
+                        let before = announced.insert(first + skip + place as u64, bytes);
+                        prop_assert!(before.is_none(), "a number was used twice");
                     }
+                }
+                if sync && writer.sync().is_ok() {
+                    synced.append(&mut announced);
+                }
+            }
+            // What was sent is what another start on the running machine finds.
+            let now = tempfile::tempdir().unwrap();
+            disk.copy_to(now.path());
+            for record in support::spooled(&Run::at(now.path().to_owned())) {
+                if let (Body::Output(output), Some(bytes)) =
+                    (&record.body, announced.get(&record.seq))
+                {
+                    prop_assert_eq!(bytes, &output.bytes);
                 }
             }
             let mut fates = fates.into_iter().cycle();
@@ -255,14 +274,17 @@ proptest! {
             seq = record.last_seq();
             if let Body::Output(output) = &record.body {
                 prop_assert!(written.contains(&output.bytes), "nothing torn is accepted");
-                if let Some(bytes) = announced.get(&record.seq) {
-                    prop_assert_eq!(bytes, &output.bytes, "record {} is what was announced", record.seq);
+                if let Some(bytes) = synced.get(&record.seq) {
+                    prop_assert_eq!(bytes, &output.bytes, "record {} is what was synced", record.seq);
                 }
+            } else {
+                let lost = synced.range(record.seq..=record.last_seq()).next();
+                prop_assert!(lost.is_none(), "record {:?} was synced", lost);
             }
         }
         prop_assert_eq!(writer.position().last_seq, seq);
-        for lost in announced.keys() {
-            prop_assert!(*lost <= seq, "record {} was announced", lost);
+        for lost in synced.keys() {
+            prop_assert!(*lost <= seq, "record {} was synced", lost);
         }
     }
 }

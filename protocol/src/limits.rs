@@ -1,9 +1,22 @@
 //! The bounds of a link, stated in `welcome`. Whoever breaks one is told which.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A piece of output closes at a line feed, or at this many bytes.
 pub const PIECE_BYTES: usize = 16 * 1024;
+
+/// A batch of so many records, or bytes on the wire, is acknowledged as soon as it is durable, and so is the terminal record. The
+/// acknowledgement of less may wait for [`ACK_WITHIN`], to answer several batches at once.
+pub const PROMPT_RECORDS: usize = 32;
+pub const PROMPT_BYTES: usize = 32 * 1024;
+/// How long an acknowledgement is kept back at most, once what it tells is durable.
+pub const ACK_WITHIN: Duration = Duration::from_millis(20);
+
+/// Whether a batch is acknowledged as soon as it is durable.
+pub const fn is_prompt(records: usize, bytes: usize) -> bool {
+    records >= PROMPT_RECORDS || bytes >= PROMPT_BYTES
+}
 
 /// What one link may carry. Sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

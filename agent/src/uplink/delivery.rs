@@ -4,6 +4,7 @@
 //! help. Dropping the future at any point is safe: what matters is on disk on both sides.
 
 use super::Report;
+use super::duplex::Duplex;
 use super::link::{DialError, Target};
 use super::outbox::{Outbox, chain_between};
 use crate::clock;
@@ -29,10 +30,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// How often the link is looked after.
+const TICK: Duration = Duration::from_secs(1);
 /// How often progress is told at most.
-const TICK: Duration = Duration::from_millis(200);
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How often what is acknowledged is noted. It is only a hint: the collector says it again in `welcome`.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
+const NOTE_EVERY: Duration = Duration::from_secs(3);
 
 /// What the recorder has told.
 #[derive(Clone, Debug, Default)]
@@ -233,26 +236,21 @@ impl Delivery {
         if acked.complete {
             return Ok(());
         }
-        let (sink, mut stream) = socket.split();
-        // Room for the whole window and the control messages, so that sending never waits here.
-        let (send, queue) = mpsc::channel(128);
-        let writer = tokio::spawn(write(sink, queue));
+        let mut socket = Duplex::new(socket);
         let mut tick = tokio::time::interval(TICK);
         let mut heard = Instant::now();
         let mut pinged: Option<Instant> = None;
-        let mut progress_told = 0;
+        let mut progress_told = (0, Instant::now());
         let (mut noted, mut noted_at) = (acked.seq, Instant::now());
         let mut feed_open = true;
         let result = loop {
             let end = self.feed.borrow_and_update().end;
             while let Some(frame) = outbox.next(&end, Instant::now()).map_err(lost)? {
-                if send.try_send(Message::Binary(frame)).is_err() {
-                    break;
-                }
+                socket.send(Message::Binary(frame));
             }
             // Each branch may be dropped: reading a message, a change and a tick are all resumable.
             tokio::select! {
-                message = stream.next() => {
+                message = socket.next() => {
                     heard = Instant::now();
                     let text = match message {
                         Some(Ok(Message::Text(text))) => text,
@@ -290,7 +288,7 @@ impl Delivery {
                         }
                         CollectorMessage::Ping(ping) => {
                             let now = clock::wall_us();
-                            let _ = send.try_send(text_of(&AgentMessage::Pong(Pong {
+                            socket.send(text_of(&AgentMessage::Pong(Pong {
                                 sent_us: ping.sent_us,
                                 received_us: now,
                                 answered_us: now,
@@ -301,25 +299,27 @@ impl Delivery {
                         CollectorMessage::Error(error) => tracing::warn!("{}", error.message),
                     }
                 }
-                changed = self.feed.changed(), if feed_open => feed_open = changed.is_ok(),
+                changed = self.feed.changed(), if feed_open => {
+                    feed_open = changed.is_ok();
+                    if self.feed.borrow().progress_count != progress_told.0 {
+                        tick.reset_after(PROGRESS_EVERY.saturating_sub(progress_told.1.elapsed()));
+                    }
+                }
                 _ = tick.tick() => {
                     if heard.elapsed() >= DEAD_AFTER {
                         break Err(lost("the collector fell silent"));
-                    }
-                    if writer.is_finished() {
-                        break Err(lost("the link broke while sending"));
                     }
                     let beat = pinged.is_none_or(|at| at.elapsed() >= PING_EVERY);
                     if beat {
                         pinged = Some(Instant::now());
                         let ping = Ping { sent_us: clock::wall_us() };
-                        let _ = send.try_send(text_of(&AgentMessage::Ping(ping)));
+                        socket.send(text_of(&AgentMessage::Ping(ping)));
                     }
                     let feed = self.feed.borrow();
-                    if beat || feed.progress_count != progress_told {
-                        progress_told = feed.progress_count;
+                    if beat || feed.progress_count != progress_told.0 {
+                        progress_told = (feed.progress_count, Instant::now());
                         let (percent, text) = feed.progress.clone().unzip();
-                        let _ = send.try_send(text_of(&AgentMessage::Transient(Transient {
+                        socket.send(text_of(&AgentMessage::Transient(Transient {
                             percent,
                             text: text.flatten(),
                             highest_seq: Some(feed.end.last_seq),
@@ -335,12 +335,9 @@ impl Delivery {
             }
         };
         self.note_acked(&acked, &outbox)?;
-        drop(send);
         if result.is_ok() {
             // Says goodbye; the collector needs nothing more from us.
-            let _ = tokio::time::timeout(Duration::from_millis(200), writer).await;
-        } else {
-            writer.abort();
+            let _ = tokio::time::timeout(Duration::from_millis(200), socket.close()).await;
         }
         result
     }
@@ -357,7 +354,10 @@ impl Delivery {
     fn note_acked(&self, acked: &Acked, outbox: &Outbox) -> Result<(), Fault> {
         self.acked.send_replace(acked.seq);
         self.run.set_acked(acked).map_err(|error| lost(format!("{error:#}")))?;
-        let numbers = spool::segments(&RealDisk, self.run.dir()).map_err(lost)?;
+        let numbers = match outbox.acked_segment() {
+            ..=1 => vec![],
+            _ => spool::segments(&RealDisk, self.run.dir()).map_err(lost)?,
+        };
         for number in numbers.into_iter().filter(|&number| number < outbox.acked_segment()) {
             let path = self.run.dir().join(format!("{number:08}.seg"));
             RealDisk.remove(&path).map_err(lost)?;
@@ -402,27 +402,6 @@ fn closed(frame: Option<&tokio_tungstenite::tungstenite::protocol::CloseFrame>) 
         }
         _ => lost("the collector closed the link"),
     }
-}
-
-/// Writes what is queued; flushes when nothing more waits.
-async fn write(
-    mut sink: futures_util::stream::SplitSink<WebSocketStream<TcpStream>, Message>,
-    mut queue: mpsc::Receiver<Message>,
-) {
-    while let Some(message) = queue.recv().await {
-        if sink.feed(message).await.is_err() {
-            return;
-        }
-        while let Ok(message) = queue.try_recv() {
-            if sink.feed(message).await.is_err() {
-                return;
-            }
-        }
-        if sink.flush().await.is_err() {
-            return;
-        }
-    }
-    let _ = sink.send(Message::Close(None)).await;
 }
 
 /// Somewhere between half of `pause` and all of it, so that consoles do not dial in step.

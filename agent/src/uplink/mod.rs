@@ -11,6 +11,7 @@
 //! Beside its own run it delivers older ones that this console still keeps, one at a time.
 
 pub mod delivery;
+mod duplex;
 pub mod link;
 pub mod outbox;
 mod window;

@@ -8,7 +8,7 @@ use crate::spool::{Batch, Position, Reader, SpoolError};
 use crate::state::Run;
 use bytes::Bytes;
 use deckport_protocol::event;
-use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, RecordRef};
+use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, PROMPT_RECORDS, RecordRef, is_prompt};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -16,6 +16,9 @@ use std::time::Instant;
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Records in one batch.
 const BATCH_RECORDS: usize = 64;
+/// So many frames may be on their way whatever the window says, as long as they hold few records: the collector may keep
+/// their acknowledgement back for a while, to answer several at once.
+const FEW_FRAMES: usize = 8;
 /// Data in one batch is below this, or it is a single entry of the spool.
 const BATCH_BYTES: usize = 256 * 1024;
 
@@ -24,6 +27,7 @@ struct Sent {
     last_seq: u64,
     chain: Chain,
     bytes: usize,
+    records: usize,
     /// The segment that the reader stood in.
     segment: u64,
     left: Instant,
@@ -49,6 +53,7 @@ pub struct Outbox {
     limits: Limits,
     sent: VecDeque<Sent>,
     sent_bytes: usize,
+    sent_records: usize,
     window: Window,
     /// A frame that was read and could not be added to the batch under way.
     ahead: Option<Batch>,
@@ -75,6 +80,7 @@ impl Outbox {
             limits,
             sent: VecDeque::new(),
             sent_bytes: 0,
+            sent_records: 0,
             window: Window::new(),
             ahead: None,
             acked_segment: 0,
@@ -83,7 +89,8 @@ impl Outbox {
     }
 
     fn has_room(&self) -> bool {
-        self.sent.len() < self.window.frames()
+        let few = self.sent.len() < FEW_FRAMES && self.sent_records < PROMPT_RECORDS;
+        (few || self.sent.len() < self.window.frames())
             && (self.sent.is_empty()
                 || self.sent_bytes + BATCH_BYTES < WINDOW_BYTES.min(self.limits.unacked_bytes))
     }
@@ -126,12 +133,15 @@ impl Outbox {
                 Batch::Gap(record) => self.add(&record.borrow()),
             }
         }
+        let records = self.builder.count();
         let Some(frame) = self.builder.finish(self.boot_id, self.compress) else { return Ok(None) };
         self.sent_bytes += frame.len();
+        self.sent_records += records;
         self.sent.push_back(Sent {
             last_seq: self.next_seq - 1,
             chain: self.chain,
             bytes: frame.len(),
+            records,
             segment: self.reader.segment(),
             left: now,
         });
@@ -165,8 +175,12 @@ impl Outbox {
         while self.sent.front().is_some_and(|sent| sent.last_seq <= acked_seq) {
             let Some(sent) = self.sent.pop_front() else { break };
             self.sent_bytes -= sent.bytes;
+            self.sent_records -= sent.records;
             self.acked_segment = sent.segment;
-            self.window.acknowledged(sent.left, now, full);
+            // How long the others take says nothing about the way: they may be answered later.
+            if is_prompt(sent.records, sent.bytes) {
+                self.window.acknowledged(sent.left, now, full);
+            }
             if sent.last_seq == acked_seq && sent.chain != chain {
                 return Err(ChainMismatch(acked_seq));
             }

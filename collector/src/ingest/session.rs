@@ -12,7 +12,8 @@ use deckport_protocol::message::{
     Ack, AgentMessage, CollectorMessage, Order, OrderKind, Ping, Pong, Transient,
 };
 use deckport_protocol::{
-    ABILITY_COLUMNS, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits, OrderId, Refusal,
+    ABILITY_COLUMNS, ACK_WITHIN, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits,
+    OrderId, Refusal, is_prompt,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -24,8 +25,18 @@ use tokio::time::Instant;
 const PING: Duration = Duration::from_secs(5);
 /// INT, then TERM, then KILL, so far apart.
 const GRACE_MS: u64 = 10_000;
+/// So many frames are not kept waiting for their acknowledgement, however small they are.
+const ACK_FRAMES: usize = 4;
 /// Sequence numbers stay below this, so that every column holds them.
 const LAST_SEQ: u64 = 1 << 62;
+
+/// Waits until `at`; for ever when there is nothing to wait for.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
 
 pub(super) async fn serve(
     ingest: Ingest,
@@ -45,6 +56,7 @@ pub(super) async fn serve(
                 durable: entry.follow(),
                 acked: 0,
                 in_flight: VecDeque::new(),
+                ack_due: None,
                 last_gap: None,
                 columns: abilities.iter().any(|ability| ability == ABILITY_COLUMNS),
                 transients: (Instant::now(), 0),
@@ -76,6 +88,15 @@ pub(super) async fn serve(
     }
 }
 
+/// A frame under way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    last_seq: u64,
+    queued: Instant,
+    /// Its acknowledgement is not kept back.
+    prompt: bool,
+}
+
 struct Session<'a> {
     ingest: &'a Ingest,
     wire: &'a mut Wire,
@@ -84,8 +105,10 @@ struct Session<'a> {
     orders: mpsc::Receiver<OrderId>,
     durable: tokio::sync::watch::Receiver<crate::deployment::Durable>,
     acked: u64,
-    /// When what was queued, for measuring.
-    in_flight: VecDeque<(u64, Instant)>,
+    /// What is queued.
+    in_flight: VecDeque<InFlight>,
+    /// When what is durable and not acknowledged yet is to be acknowledged at the latest.
+    ack_due: Option<Instant>,
     /// The last record before the hole that was complained of last.
     last_gap: Option<u64>,
     columns: bool,
@@ -119,9 +142,11 @@ impl Session<'_> {
                 }
                 () = stop.cancelled() => Err(refusal_of(&WriteError::Stopping).into()),
                 changed = self.durable.changed() => match changed {
+                    Ok(()) if self.may_wait() => Ok(()),
                     Ok(()) => self.acknowledge(false).await.map_err(End::from),
                     Err(_) => Err(End::Gone),
                 },
+                () = due(self.ack_due) => self.acknowledge(false).await.map_err(End::from),
                 Some(order_id) = self.orders.recv() => {
                     let order = OrderKind::Cancel { grace_ms: GRACE_MS };
                     let order = CollectorMessage::Order(Order { order_id, order });
@@ -150,13 +175,29 @@ impl Session<'_> {
         }
     }
 
+    /// Whether what has become durable is so little that its acknowledgement may wait for more. Consoles that print a line now
+    /// and then would otherwise be woken twice for each.
+    fn may_wait(&mut self) -> bool {
+        let seq = self.durable.borrow_and_update().seq;
+        let durable = || self.in_flight.iter().take_while(|frame| frame.last_seq <= seq);
+        if self.entry.ended()
+            || durable().any(|frame| frame.prompt)
+            || durable().count() >= ACK_FRAMES
+        {
+            return false;
+        }
+        self.ack_due.get_or_insert_with(|| Instant::now() + ACK_WITHIN);
+        true
+    }
+
     async fn acknowledge(&mut self, again: bool) -> Result<(), Gone> {
+        self.ack_due = None;
         let now = self.durable.borrow_and_update().clone();
         if now.seq > self.acked || again {
             self.acked = now.seq;
-            while self.in_flight.front().is_some_and(|(seq, _)| *seq <= now.seq) {
-                if let Some((_, queued)) = self.in_flight.pop_front() {
-                    self.ingest.metrics.ack_seconds.observe_time(queued.elapsed());
+            while self.in_flight.front().is_some_and(|frame| frame.last_seq <= now.seq) {
+                if let Some(frame) = self.in_flight.pop_front() {
+                    self.ingest.metrics.ack_seconds.observe_time(frame.queued.elapsed());
                 }
             }
             let ack = Ack { acked_seq: now.seq, chain: now.chain };
@@ -320,7 +361,8 @@ impl Session<'_> {
         let last_seq = frame.last_seq();
         match self.entry.submit(self.link.session, log, place, frame, bytes, now_us) {
             Ok(folded) => {
-                self.in_flight.push_back((last_seq, Instant::now()));
+                let prompt = is_prompt(frame.header().count as usize, length);
+                self.in_flight.push_back(InFlight { last_seq, queued: Instant::now(), prompt });
                 let metrics = &self.ingest.metrics;
                 metrics.frames.add(1);
                 metrics.records.add(folded.records);
