@@ -226,8 +226,9 @@ proptest! {
             let mut writer = open(&disk, boot);
             prop_assert!(writer.position().last_seq >= synced.len() as u64);
             disk.0.borrow_mut().budget = fails_after;
-            // Announced in this life of the machine, and not synced yet.
+            // Announced in this life of the machine; and of that, what is not synced yet.
             let mut announced: BTreeMap<u64, Bytes> = BTreeMap::new();
+            let mut unsynced: BTreeMap<u64, Bytes> = BTreeMap::new();
             for (sizes, sync) in groups {
                 let first = writer.position().last_seq + 1;
                 let items: Vec<Item> = sizes.iter().map(|&bytes| {
@@ -243,12 +244,18 @@ proptest! {
                 let skip = u64::from(writer.in_need());
                 if writer.write(items).is_ok() {
                     for (place, bytes) in bytes.into_iter().enumerate() {
-                        let before = announced.insert(first + skip + place as u64, bytes);
+                        let seq = first + skip + place as u64;
+                        unsynced.insert(seq, bytes.clone());
+                        let before = announced.insert(seq, bytes);
                         prop_assert!(before.is_none(), "a number was used twice");
                     }
                 }
-                if sync && writer.sync().is_ok() {
-                    synced.append(&mut announced);
+                if sync {
+                    match writer.sync() {
+                        Ok(()) => synced.extend(std::mem::take(&mut unsynced)),
+                        // Nobody knows what of it is durable, and nobody is promised that it is.
+                        Err(_) => unsynced.clear(),
+                    }
                 }
             }
             // What was sent is what another start on the running machine finds.

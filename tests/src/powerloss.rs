@@ -14,7 +14,7 @@
 
 use crate::dice::Dice;
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -116,6 +116,27 @@ impl Journal {
     /// How many operations were complete when the journal's file was `bytes` long.
     pub fn done_at(&self, bytes: u64) -> usize {
         self.ends.partition_point(|&end| end <= bytes)
+    }
+
+    /// Whether every file whose name ends in `ending` was synced after its last change.
+    pub fn is_synced(&self, ending: &str) -> bool {
+        let mut watched = HashSet::new();
+        let mut changed = HashSet::new();
+        for operation in &self.operations {
+            match operation {
+                Operation::Open { inode, path, .. } if path.to_string_lossy().ends_with(ending) => {
+                    watched.insert(*inode);
+                }
+                Operation::Write { inode, .. } | Operation::Length { inode, .. } => {
+                    changed.insert(*inode);
+                }
+                Operation::Sync { inode } => {
+                    changed.remove(inode);
+                }
+                _ => {}
+            }
+        }
+        watched.is_disjoint(&changed)
     }
 
     /// Builds the disk after a power cut behind the first `done` operations into the new directory

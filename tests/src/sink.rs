@@ -23,7 +23,7 @@ pub struct Taken {
     pub violations: Vec<String>,
 }
 
-type Watcher = Box<dyn Fn(u64) + Send + Sync>;
+type Watcher = Box<dyn Fn(&Taken) + Send + Sync>;
 
 struct Shared {
     acknowledges: bool,
@@ -51,17 +51,26 @@ impl std::fmt::Debug for Sink {
 }
 
 impl Sink {
-    /// Listens. `watcher` is called with the last sequence number after each frame that came in.
+    /// Listens. `watcher` is called with everything that came so far, after each frame and before it is acknowledged.
     pub fn start(
         acknowledges: bool,
-        watcher: impl Fn(u64) + Send + Sync + 'static,
+        watcher: impl Fn(&Taken) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::go_on(Taken::default(), acknowledges, watcher)
+    }
+
+    /// A sink that already has something.
+    pub fn go_on(
+        taken: Taken,
+        acknowledges: bool,
+        watcher: impl Fn(&Taken) + Send + Sync + 'static,
     ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             acknowledges,
             closed: AtomicBool::new(false),
-            taken: Mutex::default(),
+            taken: Mutex::new(taken),
             watcher: Box::new(watcher),
         });
         let theirs = Arc::clone(&shared);
@@ -142,7 +151,7 @@ fn serve(shared: &Shared, stream: TcpStream) -> Result<()> {
             Some(Message::Binary(bytes)) => {
                 let frame = Frame::decode(&bytes, &limits).context("the agent's frame")?;
                 let ack = take(shared, &frame);
-                (shared.watcher)(ack.acked_seq);
+                (shared.watcher)(&shared.taken());
                 shared.acknowledges.then_some(CollectorMessage::Ack(ack))
             }
             Some(Message::Close(_)) => return Ok(()),
