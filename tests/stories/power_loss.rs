@@ -313,7 +313,11 @@ fn the_console_keeps_what_it_synced() -> Result<()> {
     let mut dice = Dice::from_environment("power cuts of the console");
     let run = record_agent(dir.path(), false)?;
     println!("{:?}, {} promises", run.journal.counts(), run.promises.len());
-    ensure!(run.journal.counts().syncs > 20, "the layer saw too little: {:?}", run.journal.counts());
+    ensure!(
+        run.journal.counts().syncs > 20,
+        "the layer saw too little: {:?}",
+        run.journal.counts()
+    );
     for cut in 0..count("DECKPORT_CUTS", 24) * 2 {
         let done = moment(&run.journal, &run.promises, &mut dice);
         let state = dir.path().join(format!("cut-{cut}"));

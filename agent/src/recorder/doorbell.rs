@@ -97,7 +97,8 @@ impl Doorbell {
     /// Whether something could not be told yet.
     pub fn waits(&self) -> bool {
         let bell = self.bell();
-        bell.socket.is_some() && (bell.position_waits || bell.ended_waits || bell.progress.is_some())
+        bell.socket.is_some()
+            && (bell.position_waits || bell.ended_waits || bell.progress.is_some())
     }
 }
 

@@ -41,10 +41,7 @@ pub(super) struct Spooler {
 }
 
 impl Spooler {
-    pub(super) fn start(
-        writer: Writer<RealDisk>,
-        doorbell: Rc<Doorbell>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(writer: Writer<RealDisk>, doorbell: Rc<Doorbell>) -> std::io::Result<Self> {
         let syncer = Syncer::start()?;
         let unsynced = Unsynced::default();
         Ok(Self { writer, doorbell, syncer, unsynced, again: None, failure: None })

@@ -180,8 +180,7 @@ impl<D: Disk> Writer<D> {
             self.disk.sync(&file).map_err(SpoolError::disk("sync", &path))?;
             let end = end as u64;
             let (synced, torn) = (true, false);
-            self.segment =
-                Some(Segment { number, file, written: end, length: end, synced, torn });
+            self.segment = Some(Segment { number, file, written: end, length: end, synced, torn });
         }
         if !numbers.is_empty() {
             self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
@@ -213,9 +212,9 @@ impl<D: Disk> Writer<D> {
         if buffer.is_empty() {
             return Ok(self.position());
         }
-        let ends = kept.iter().any(
-            |item| matches!(item, Item::Event { event, .. } if event.is_terminal()),
-        );
+        let ends = kept
+            .iter()
+            .any(|item| matches!(item, Item::Event { event, .. } if event.is_terminal()));
         match self.append(&buffer) {
             Ok(()) => {
                 if ends {
@@ -403,14 +402,8 @@ impl<D: Disk> Writer<D> {
             }
             self.earlier.push_back((full.number, full.written));
         }
-        self.segment = Some(Segment {
-            number,
-            file,
-            written: 0,
-            length: 0,
-            synced: true,
-            torn: false,
-        });
+        self.segment =
+            Some(Segment { number, file, written: 0, length: 0, synced: true, torn: false });
         Ok(())
     }
 

@@ -248,8 +248,7 @@ fn end_spool(run: &Run, theirs: u64) -> Result<Position> {
 fn recover(run: &Run, theirs: u64) -> Result<(Writer<RealDisk>, Recovered)> {
     let acked_seq = run.acked().seq.max(theirs);
     let boot_id = clock::boot_id();
-    let opened =
-        Writer::open(RealDisk, run.dir().to_owned(), boot_id, u64::MAX / 4, acked_seq)?;
+    let opened = Writer::open(RealDisk, run.dir().to_owned(), boot_id, u64::MAX / 4, acked_seq)?;
     run.raise_incarnation()?;
     Ok(opened)
 }

@@ -8,7 +8,9 @@ use crate::spool::{Batch, Position, Reader, SpoolError};
 use crate::state::Run;
 use bytes::Bytes;
 use deckport_protocol::event;
-use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, PROMPT_RECORDS, RecordRef, is_prompt};
+use deckport_protocol::{
+    BodyRef, BootId, Chain, FrameBuilder, Limits, PROMPT_RECORDS, RecordRef, is_prompt,
+};
 use std::collections::VecDeque;
 use std::time::Instant;
 
