@@ -36,7 +36,7 @@ pub use ids::{
     BootId, ConsoleId, DeploymentId, OperatorId, OrderId, OrganisationId, ServerEpoch, StreamId,
     VenueId,
 };
-pub use limits::{ACK_WITHIN, Limits, PROMPT_RECORDS, is_prompt};
+pub use limits::{ACK_WITHIN, Limits, is_prompt};
 pub use record::{Annotation, Body, BodyRef, Level, Output, Record, RecordRef, Source};
 
 /// The version of this protocol that the crate speaks. `hello` names it, `welcome` accepts it.

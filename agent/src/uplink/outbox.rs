@@ -8,9 +8,7 @@ use crate::spool::{Batch, Position, Reader, SpoolError};
 use crate::state::Run;
 use bytes::Bytes;
 use deckport_protocol::event;
-use deckport_protocol::{
-    BodyRef, BootId, Chain, FrameBuilder, Limits, PROMPT_RECORDS, RecordRef, is_prompt,
-};
+use deckport_protocol::{BodyRef, BootId, Chain, FrameBuilder, Limits, RecordRef, is_prompt};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -91,7 +89,7 @@ impl Outbox {
     }
 
     fn has_room(&self) -> bool {
-        let few = self.sent.len() < FEW_FRAMES && self.sent_records < PROMPT_RECORDS;
+        let few = self.sent.len() < FEW_FRAMES && !is_prompt(self.sent_records, self.sent_bytes);
         (few || self.sent.len() < self.window.frames())
             && (self.sent.is_empty()
                 || self.sent_bytes + BATCH_BYTES < WINDOW_BYTES.min(self.limits.unacked_bytes))
