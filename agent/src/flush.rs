@@ -37,6 +37,7 @@ pub fn flush(
             eprintln!("{name}: kept; no collector is known for it, name one with --collector");
             continue;
         };
+        eprintln!("{name}: delivering to {} …", target.address.authority());
         let done = runtime
             .block_on(deliver(&run, &target, patience))
             .with_context(|| format!("could not deliver {name}"))?;

@@ -133,7 +133,11 @@ impl State {
         let Some(lock) = run.lock(Holder::Recorder)? else {
             bail!("another process holds the new run's lock")
         };
-        write_json(&run.dir.join("meta.json"), meta, true)?;
+        if let Err(error) = write_json(&run.dir.join("meta.json"), meta, true) {
+            // An empty directory would only puzzle whoever tidies up.
+            let _ = run.remove();
+            return Err(error);
+        }
         disk::Disk::sync_dir(&disk::RealDisk, &self.root.join("runs"))?;
         Ok((run, lock))
     }

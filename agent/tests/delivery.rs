@@ -200,6 +200,7 @@ fn an_absent_collector_gets_everything_later() {
     assert_eq!(done.status.code(), Some(3));
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(said.contains("will be delivered by `deckport-agent flush`"), "{said}");
+    assert!(said.contains("could not be reached"), "{said}");
     let flush = || {
         let mut flush = Command::new(AGENT);
         flush.args(["flush", "--patience", "1", "--state"]).arg(state.path());
@@ -213,6 +214,21 @@ fn an_absent_collector_gets_everything_later() {
     eventually("flush delivers", || flush().status.success());
     assert_eq!(raw(&collector.only().records), b"kept\r\n");
     assert!(collector.only().ended());
+}
+
+#[test]
+fn what_cannot_be_noted_is_delivered_all_the_same() {
+    let state = tempfile::tempdir().unwrap();
+    let collector = TestCollector::start();
+    let url = collector.url();
+    let options = ["--collector", &url, "--linger", "20"];
+    // As on a full disk: no note of what the collector has can be written.
+    let script = r#"mkdir "${DECKPORT_RUN%/*}/acked.new"; for i in 1 2 3 4; do echo $i; sleep 1; done; exit 9"#;
+    let done = output(wrap(state.path(), &options, &["sh", "-c", script]));
+    assert_eq!(done.status.code(), Some(9), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(raw(&collector.only().records), b"1\r\n2\r\n3\r\n4\r\n");
+    assert!(collector.only().ended());
+    assert_eq!(collector.connections(), 1, "the link was kept");
 }
 
 #[test]
@@ -304,6 +320,7 @@ fn an_address_elsewhere_and_a_missing_token_do_not_stop_the_command() {
     let done = output(wrap(state.path(), &options, &["echo", "y"]));
     assert!(done.status.success());
     assert_eq!(done.stdout, b"y\r\n");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("/nonexistent"), "it says why");
 }
 
 #[test]

@@ -62,6 +62,8 @@ struct Platter {
     files: BTreeMap<PathBuf, Content>,
     /// Writes and syncs that still succeed; then every one fails.
     budget: Option<u32>,
+    /// What all files may hold together.
+    space: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -135,6 +137,12 @@ impl Disk for SimDisk {
     fn write_at(&self, file: &PathBuf, bytes: &[u8], offset: u64) -> io::Result<()> {
         let spent = self.spend();
         let mut platter = self.0.borrow_mut();
+        let used: usize = platter.files.values().map(|content| content.now().len()).sum();
+        let grows = (offset as usize + bytes.len())
+            .saturating_sub(platter.files.get(file).unwrap().now().len());
+        if platter.space.is_some_and(|space| used + grows > space) {
+            return Err(io::Error::from_raw_os_error(28));
+        }
         let content = platter.files.get_mut(file).unwrap();
         // A disk that fills takes a part before it refuses.
         let taken = if spent.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
@@ -333,6 +341,44 @@ fn at_the_limit_output_is_left_out_and_events_are_kept() {
     disk.remove(&first).unwrap();
     writer.commit(vec![output(200, 8000)]).unwrap();
     assert!(!writer.in_need(), "there is room again");
+}
+
+#[test]
+fn on_a_full_disk_there_is_room_to_say_how_it_ended() {
+    // Full in the middle of a segment, and where the next one would begin.
+    for limit in [8 * 1024 * 1024, 512 * 1024] {
+        let disk = SimDisk::default();
+        disk.0.borrow_mut().space = Some(400 * 1024);
+        let dir = PathBuf::from("/spool");
+        let (mut writer, _) = Writer::open(disk.clone(), dir, BootId::new(), limit, 0).unwrap();
+        let mut printed = 0;
+        for number in 0..100 {
+            let item = output(number, 8000);
+            if let Item::Output { bytes, .. } = &item {
+                printed += bytes.len() as u64;
+            }
+            // The last ones are refused.
+            let _ = writer.write(vec![item]);
+        }
+        assert!(writer.in_need());
+        let stamp = Stamp { boot_us: 1000, at_us: 1000 };
+        let finished = deckport_protocol::Event::DeploymentFinished {
+            outcome: deckport_protocol::Outcome::Failed,
+            exit: None,
+            message: "no space left".into(),
+        };
+        writer.write(vec![Item::Event { stamp, event: Box::new(finished.clone()) }]).unwrap();
+        assert!(!writer.in_need());
+        let real = tempfile::tempdir().unwrap();
+        disk.copy_to(real.path());
+        let records = support::spooled(&Run::at(real.path().to_owned()));
+        let events = support::events(&records);
+        let [deckport_protocol::Event::Gap { bytes, .. }, last] = &events[..] else {
+            panic!("one gap and the end: {events:?}")
+        };
+        assert_eq!(*last, finished);
+        assert_eq!(*bytes + support::raw(&records).len() as u64, printed);
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The recorder: runs the command under a PTY and keeps every byte of it.
 //!
-//! One thread polls everything (PTY, keyboard, signals, helpers, the uplink's reports); one writes
-//! the spool; one writes the operator's screen. What must hold:
+//! One thread polls everything (PTY, keyboard, signals, helpers, the uplink's reports) and writes the spool and the operator's
+//! screen; another waits for the disk. What must hold:
 //!
 //! * the recorded bytes are the bytes read from the PTY's master, masked and nothing else;
 //! * an event asked for by the script stands behind all that the script had printed before;
-//! * nothing here waits for the network: the uplink is another process, reached by a pipe that does
+//! * nothing here waits for the network: the uplink is another process, reached by a socket that does
 //!   not block;
 //! * the operator's terminal gets its modes back.
 
@@ -33,6 +33,7 @@ use deckport_protocol::event::Event;
 use deckport_protocol::{DeploymentId, StreamId};
 use doorbell::Doorbell;
 use pty_process::blocking as pty;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
@@ -151,12 +152,12 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
     };
     pump.run();
     let (event, exit) = pump.judge();
-    let (spooled, uplink) = pump.finish(event);
+    let (spooled, uplink, mut signals) = pump.finish(event);
     doorbell.announce(spooled.position);
     doorbell.ended();
     crate::context::stop();
 
-    let delivered = deliver(uplink, &doorbell, plan.linger);
+    let delivered = deliver(uplink, &doorbell, &mut signals, plan.linger);
     // Beyond a run that is removed as a whole; one in a directory of its own leaves that too.
     let _ = std::fs::remove_file(&socket);
     if socket.parent() != Some(run.dir()) {
@@ -179,18 +180,39 @@ fn address_refusal(plan: &Plan) -> Option<String> {
 enum Delivered {
     All,
     Refused(String),
-    Later,
+    /// And why there was no link, if that is it.
+    Later(Option<String>),
 }
 
-/// Waits for the uplink to deliver everything, for `linger` at most.
+/// A wait of this length is explained.
+const EXPLAINED: Duration = Duration::from_secs(1);
+
+/// Waits for the uplink to deliver everything, for `linger` at most, or until somebody is tired of it.
 fn deliver(
     mut uplink: uplink_child::UplinkChild,
     doorbell: &Doorbell,
+    signals: &mut signals::Signals,
     linger: Duration,
 ) -> Delivered {
     use crate::uplink::Report;
-    let deadline = Instant::now() + linger;
+    let begun = Instant::now();
+    let deadline = begun + linger;
+    let mut explained = linger <= EXPLAINED;
+    // What came before was for the command.
+    signals.take();
     loop {
+        let tired = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        if signals.take().iter().any(|signal| tired.contains(signal)) {
+            return Delivered::Later(None);
+        }
+        if !explained && begun.elapsed() >= EXPLAINED {
+            explained = true;
+            eprintln!(
+                "deckport-agent: the command has ended; waiting up to {} s until the collector has everything \
+                 (Ctrl-C leaves that to later; --linger sets the time)",
+                linger.as_secs()
+            );
+        }
         if let Some(why) = uplink.refusal() {
             return Delivered::Refused(why.to_owned());
         }
@@ -199,14 +221,15 @@ fn deliver(
             match report {
                 Report::Delivered => return Delivered::All,
                 Report::Refused { message } => return Delivered::Refused(message),
+                Report::NoLink { message } => uplink.no_link(message),
                 Report::Order { .. } => {}
             }
         }
         let now = Instant::now();
         if now >= deadline {
-            return Delivered::Later;
+            return Delivered::Later(uplink.why_no_link().map(ToOwned::to_owned));
         }
-        let mut until = deadline;
+        let mut until = if explained { deadline } else { begun + EXPLAINED };
         if let Some(due) = uplink.due() {
             until = until.min(due);
         }
@@ -214,7 +237,8 @@ fn deliver(
             doorbell.ended();
             until = until.min(now + Duration::from_millis(20));
         }
-        pump::wait(uplink.reports(), until.saturating_duration_since(now));
+        let fds = [uplink.reports().map(std::os::fd::AsFd::as_fd), Some(signals.watched())];
+        pump::wait(fds.into_iter().flatten(), until.saturating_duration_since(now));
     }
 }
 
@@ -247,19 +271,22 @@ fn finish(
                 eprintln!("deckport-agent: could not remove {}: {error}", run.dir().display());
             }
         }
-        Delivered::Refused(_) | Delivered::Later => {
-            if let Delivered::Refused(message) = delivered {
-                eprintln!("deckport-agent: {message}");
-            }
-            let acked = run.acked().seq;
-            let kept = spooled.position.last_seq.saturating_sub(acked);
-            eprintln!(
-                "deckport-agent: {} records are kept in {} and will be delivered by \
-                 `deckport-agent flush` or the next run",
-                grouped(kept),
-                run.dir().display()
-            );
+        Delivered::Refused(message) | Delivered::Later(Some(message)) => {
+            eprintln!("deckport-agent: {message}");
+            kept(run, spooled);
         }
+        Delivered::Later(None) => kept(run, spooled),
     }
     drop(lock);
+}
+
+/// Says what is kept, and how it gets to the collector.
+fn kept(run: &Run, spooled: &spooler::Spooled) {
+    let kept = spooled.position.last_seq.saturating_sub(run.acked().seq);
+    eprintln!(
+        "deckport-agent: {} records are kept in {} and will be delivered by \
+         `deckport-agent flush` or the next run (to another collector: flush --collector URL)",
+        grouped(kept),
+        run.dir().display()
+    );
 }

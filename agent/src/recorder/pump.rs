@@ -22,7 +22,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp, tcsetwinsize};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Child;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
@@ -100,10 +100,10 @@ struct Ready {
     nothing: bool,
 }
 
-/// Waits until `fd` is readable, or for `timeout`.
-pub(super) fn wait(fd: Option<&OwnedFd>, timeout: Duration) {
+/// Waits until one of `fds` is readable, or for `timeout`.
+pub(super) fn wait<'a>(fds: impl IntoIterator<Item = BorrowedFd<'a>>, timeout: Duration) {
     let mut fds: Vec<PollFd<'_>> =
-        fd.into_iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     // An interruption or an error only makes the caller look sooner.
     let _ = poll(&mut fds, Some(&timespec(timeout)));
 }
@@ -469,6 +469,7 @@ impl Pump {
         match report {
             Report::Order { order } => self.order(&order),
             Report::Refused { message } => self.uplink.leave(message),
+            Report::NoLink { message } => self.uplink.no_link(message),
             Report::Delivered => {}
         }
     }
@@ -538,7 +539,7 @@ impl Pump {
     }
 
     /// Records the rest and the terminal event, lets the stage go, and shows the rest.
-    pub(super) fn finish(mut self, last: Event) -> (Spooled, UplinkChild) {
+    pub(super) fn finish(mut self, last: Event) -> (Spooled, UplinkChild, Signals) {
         if let Some(StageReport::Refused { message, .. }) = &self.parts.last_report {
             eprintln!("deckport-agent: {message}");
             let text = message.clone();
@@ -563,7 +564,7 @@ impl Pump {
         // Closing the control socket lets the stage end; then the terminal may hang up.
         drop(self.helpers);
         let _ = self.stage.wait();
-        (spooled, self.uplink)
+        (spooled, self.uplink, self.signals)
     }
 }
 

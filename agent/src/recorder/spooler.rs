@@ -121,11 +121,9 @@ impl Spooler {
             }
             crate::clock::pause(AGAIN);
         }
-        if let Err(error) = self.writer.sync() {
-            self.failure = Some(error);
-        }
+        let synced = self.writer.sync().err().or(self.writer.take_sync_failure());
         self.syncer.finish();
-        let failure = self.failure.filter(|_| self.writer.in_need());
+        let failure = self.failure.filter(|_| self.writer.in_need()).or(synced);
         Spooled {
             position: self.writer.position(),
             failure: failure.map(|error| format!("{:#}", anyhow::Error::from(error))),

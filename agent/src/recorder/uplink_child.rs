@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// The first restart comes after this; each next after twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// An uplink that finds a longer log begins it anew.
+const LOG_BYTES: u64 = 1024 * 1024;
 /// Who lived this long has done well: the next pause is the first again.
 const GOOD_LIFE: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,7 @@ pub(super) struct UplinkChild {
     pause: Duration,
     start_again: Option<Instant>,
     refusal: Option<String>,
+    no_link: Option<String>,
 }
 
 impl UplinkChild {
@@ -48,6 +51,7 @@ impl UplinkChild {
             pause: FIRST_PAUSE,
             start_again: Some(Instant::now()),
             refusal: None,
+            no_link: None,
         }
     }
 
@@ -78,6 +82,9 @@ impl UplinkChild {
             .append(true)
             .open(self.run.dir().join("uplink.log"))
             .context("could not open the uplink's log")?;
+        if log.metadata().is_ok_and(|log| log.len() > LOG_BYTES) {
+            log.set_len(0)?;
+        }
         let (bell, theirs) = UnixStream::pair().context("could not make the doorbell")?;
         // A group of its own, so that Ctrl-C at the terminal does not reach it.
         let mut child = Command::new("/proc/self/exe")
@@ -139,6 +146,16 @@ impl UplinkChild {
     pub(super) fn leave(&mut self, why: String) {
         self.start_again = None;
         self.refusal = Some(why);
+    }
+
+    /// The collector cannot be reached, for this reason.
+    pub(super) fn no_link(&mut self, why: String) {
+        self.no_link = Some(why);
+    }
+
+    /// Why the collector could not be reached the last time that it could not.
+    pub(super) fn why_no_link(&self) -> Option<&str> {
+        self.no_link.as_deref()
     }
 
     /// Why nothing is streamed any more.

@@ -71,6 +71,8 @@ const ENTRY_LIMIT: usize = 4 * 1024 * 1024;
 const ENTRY_RECORDS: usize = 64;
 /// So much space is taken at once behind the last entry.
 const AHEAD_BYTES: u64 = 128 * 1024;
+/// Of that, so much is for events alone.
+const RESERVE_BYTES: u64 = 32 * 1024;
 /// A segment that has grown to this size is followed by a new one.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 

@@ -1,8 +1,8 @@
 //! Writing a spool: groups of records, each one write; and syncing what was written.
 
 use super::{
-    AHEAD_BYTES, ENTRY_RECORDS, Entry, Position, SEGMENT_BYTES, SpoolError, entry_at, segment_path,
-    segments,
+    AHEAD_BYTES, ENTRY_RECORDS, Entry, Position, RESERVE_BYTES, SEGMENT_BYTES, SpoolError,
+    entry_at, segment_path, segments,
 };
 use crate::clock::Stamp;
 use crate::disk::Disk;
@@ -89,6 +89,7 @@ pub struct Writer<D: Disk> {
     dropped_why: &'static str,
     /// Events of a group that could not be written, to be tried again.
     retry: Vec<Item>,
+    sync_failure: Option<SpoolError>,
     builder: FrameBuilder,
 }
 
@@ -122,6 +123,7 @@ impl<D: Disk> Writer<D> {
             dropped: 0,
             dropped_why: "",
             retry: Vec::new(),
+            sync_failure: None,
             builder: FrameBuilder::new(),
         };
         let recovered = writer.recover(acked_seq)?;
@@ -167,11 +169,12 @@ impl<D: Disk> Writer<D> {
             self.next_segment = number + 1;
             let written = content.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
             let torn = written.saturating_sub(end) as u64;
+            let file = self.disk.open(&path).map_err(SpoolError::disk("open", &path))?;
             if index + 1 < numbers.len() {
+                self.disk.sync(&file).map_err(SpoolError::disk("sync", &path))?;
                 self.earlier.push_back((number, end as u64));
                 continue;
             }
-            let file = self.disk.open(&path).map_err(SpoolError::disk("open", &path))?;
             recovered.cut_bytes = torn;
             if content.len() > end {
                 self.disk.truncate(&file, end as u64).map_err(SpoolError::disk("cut", &path))?;
@@ -206,6 +209,7 @@ impl<D: Disk> Writer<D> {
         let mut group = std::mem::take(&mut self.retry);
         group.extend(items);
         let before = (self.next_seq, self.dropped);
+        let printed: u64 = group.iter().map(output_bytes).sum();
         let mut kept = Vec::with_capacity(group.len());
         let mut buffer = Vec::new();
         self.encode(group, &mut kept, &mut buffer);
@@ -215,32 +219,32 @@ impl<D: Disk> Writer<D> {
         let ends = kept
             .iter()
             .any(|item| matches!(item, Item::Event { event, .. } if event.is_terminal()));
-        match self.append(&buffer) {
+        let events_only = kept.iter().all(|item| matches!(item, Item::Event { .. }));
+        match self.append(&buffer, events_only) {
             Ok(()) => {
                 if ends {
-                    self.sync()?;
+                    self.sync_failure = self.sync().err();
                 }
                 Ok(self.position())
             }
             Err(error) => {
-                (self.next_seq, self.dropped) = before;
+                // Its numbers are used again.
+                self.next_seq = before.0;
+                self.dropped = before.1 + printed;
                 self.dropped_why = "the console's disk did not take it";
-                for item in kept {
-                    match item {
-                        // A gap is made anew from the count.
-                        Item::Event { ref event, .. } if matches!(**event, Event::Gap { .. }) => {}
-                        Item::Event { .. } => self.retry.push(item),
-                        Item::Output { bytes, .. } => self.dropped += bytes.len() as u64,
-                    }
-                }
-                // Its numbers are used again. What stands behind the end must never be taken for ours.
-                if let Some(segment) = &mut self.segment {
-                    segment.torn = true;
-                }
-                let _ = self.mend();
+                // In their order; a gap is made anew from the count.
+                let again = kept.into_iter().filter(|item| {
+                    matches!(item, Item::Event { event, .. } if !matches!(**event, Event::Gap { .. }))
+                });
+                self.retry.splice(..0, again);
                 Err(error)
             }
         }
+    }
+
+    /// Why the terminal record could not be made durable, if it could not.
+    pub fn take_sync_failure(&mut self) -> Option<SpoolError> {
+        self.sync_failure.take()
     }
 
     /// Makes everything that is written durable. What the disk refuses then is not asked for again: nobody knows which part of
@@ -305,8 +309,8 @@ impl<D: Disk> Writer<D> {
                 }
                 Item::Event { stamp, event } => {
                     let text = EventText::new(event);
-                    if used + size > self.limit + EVENT_RESERVE {
-                        // Not even the reserve has room: keep it until it has.
+                    if used + size > self.limit + EVENT_RESERVE || !self.retry.is_empty() {
+                        // Not even the reserve has room: keep it until it has, and what comes behind it.
                         self.retry.push(item);
                         continue;
                     }
@@ -363,38 +367,70 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn append(&mut self, buffer: &[u8]) -> Result<(), SpoolError> {
+    /// Writes a group into space that was taken for it before, so that a disk that fills up refuses the space and not a part of
+    /// the group. The last of that space is for events: also on a full disk there is room to say how the run ended.
+    fn append(&mut self, buffer: &[u8], events_only: bool) -> Result<(), SpoolError> {
         self.mend()?;
-        if self.segment.as_ref().is_none_or(|open| {
-            open.written > 0 && open.written + buffer.len() as u64 > self.segment_bytes
-        }) {
-            self.next_segment()?;
+        let bytes = buffer.len() as u64;
+        let taken = match &self.segment {
+            Some(open) if open.written == 0 || open.written + bytes <= self.segment_bytes => {
+                self.take_space(bytes)
+            }
+            _ => self.next_segment(bytes),
+        };
+        let Some(segment) = &mut self.segment else { return taken };
+        let end = segment.written + bytes;
+        if taken.is_err() && !(events_only && end <= segment.length) {
+            return taken;
         }
-        // There is one, or `next_segment` had said why not.
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        let path = segment_path(&self.dir, segment.number);
-        self.disk
-            .write_at(&segment.file, buffer, segment.written)
-            .map_err(SpoolError::disk("write", &path))?;
-        let end = segment.written + buffer.len() as u64;
-        if end > segment.length {
-            let zeros = vec![0; AHEAD_BYTES as usize];
-            // Only a help: on a full disk the data may fit where this does not.
-            let taken = self.disk.write_at(&segment.file, &zeros, end).is_ok();
-            segment.length = if taken { end + AHEAD_BYTES } else { end };
-        }
-        segment.written = end;
+        segment.torn = true;
         segment.synced = false;
+        let path = segment_path(&self.dir, segment.number);
+        if let Err(error) = self.disk.write_at(&segment.file, buffer, segment.written) {
+            // What stands behind the end must never be taken for ours.
+            let _ = self.mend();
+            return Err(SpoolError::disk("write", &path)(error));
+        }
+        segment.torn = false;
+        segment.written = end;
         Ok(())
     }
 
-    fn next_segment(&mut self) -> Result<(), SpoolError> {
+    /// Takes space for so many bytes in the open segment, and some ahead.
+    fn take_space(&mut self, bytes: u64) -> Result<(), SpoolError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let end = segment.written + bytes;
+        if end + RESERVE_BYTES <= segment.length {
+            return Ok(());
+        }
+        let path = segment_path(&self.dir, segment.number);
+        let from = segment.length.max(segment.written);
+        let zeros = vec![0; (end + AHEAD_BYTES - from) as usize];
+        self.disk
+            .write_at(&segment.file, &zeros, from)
+            .map_err(SpoolError::disk("take space in", &path))?;
+        segment.length = end + AHEAD_BYTES;
+        Ok(())
+    }
+
+    /// Goes on to a new segment with space for so many bytes. When there is none, the old one stays, with what is left of it.
+    fn next_segment(&mut self, bytes: u64) -> Result<(), SpoolError> {
         let number = self.next_segment;
         let path = segment_path(&self.dir, number);
         let file = self.disk.create(&path).map_err(SpoolError::disk("create", &path))?;
         self.next_segment += 1;
-        self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))?;
-        if let Some(full) = self.segment.take() {
+        let (written, length) = (0, 0);
+        let (synced, torn) = (true, false);
+        let old = self.segment.replace(Segment { number, file, written, length, synced, torn });
+        let taken = self.take_space(bytes).and_then(|()| {
+            self.disk.sync_dir(&self.dir).map_err(SpoolError::disk("sync", &self.dir))
+        });
+        if taken.is_err() {
+            self.segment = old;
+            let _ = self.disk.remove(&path);
+            return taken;
+        }
+        if let Some(full) = old {
             // Zeros at its end harm nobody, should they stay.
             let _ = self.disk.truncate(&full.file, full.written);
             if !full.synced {
@@ -402,8 +438,6 @@ impl<D: Disk> Writer<D> {
             }
             self.earlier.push_back((full.number, full.written));
         }
-        self.segment =
-            Some(Segment { number, file, written: 0, length: 0, synced: true, torn: false });
         Ok(())
     }
 
@@ -439,6 +473,13 @@ impl<D: Disk> Writer<D> {
             self.earlier.pop_front();
         }
         sum(&self.earlier, open)
+    }
+}
+
+fn output_bytes(item: &Item) -> u64 {
+    match item {
+        Item::Output { bytes, .. } => bytes.len() as u64,
+        Item::Event { .. } => 0,
     }
 }
 

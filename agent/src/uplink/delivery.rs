@@ -27,6 +27,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A link that lived so long was a good one, whether or not there was anything to deliver.
+const GOOD_LINK: Duration = Duration::from_secs(10);
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const DEAD_AFTER: Duration = Duration::from_secs(10);
@@ -90,8 +92,8 @@ impl Delivery {
         let mut pause = FIRST_PAUSE;
         let mut last_fault = String::new();
         loop {
-            let mut welcomed = false;
-            match self.session(&mut welcomed).await {
+            let (acked_before, begun) = (*self.acked.borrow(), Instant::now());
+            match self.session().await {
                 Ok(()) => return Ended::Delivered,
                 Err(Fault::Refused(refusal)) => {
                     tracing::error!(error.code = %refusal.code, "refused: {}", refusal.message);
@@ -100,11 +102,13 @@ impl Delivery {
                 Err(Fault::Lost(why)) => {
                     if why != last_fault {
                         tracing::warn!("no link: {why}");
+                        let _ = self.reports.send(Report::NoLink { message: why.clone() });
                     }
                     last_fault = why;
                 }
             }
-            if welcomed {
+            // A greeting alone is no progress: a collector whose disk is full greets and refuses.
+            if *self.acked.borrow() > acked_before || begun.elapsed() >= GOOD_LINK {
                 pause = FIRST_PAUSE;
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -112,7 +116,7 @@ impl Delivery {
         }
     }
 
-    async fn session(&mut self, welcomed: &mut bool) -> Result<(), Fault> {
+    async fn session(&mut self) -> Result<(), Fault> {
         if !self.run.dir().exists() {
             let gone = "the run's directory is gone, and with it what was to be delivered";
             return Err(Fault::Refused(Refusal::new(ErrorCode::NOT_FOUND, gone)));
@@ -131,7 +135,6 @@ impl Delivery {
         let welcome = tokio::time::timeout(WELCOME_WITHIN, self.greet(&mut socket))
             .await
             .map_err(|_| lost("the collector did not answer the greeting"))??;
-        *welcomed = true;
         tracing::info!(acked_seq = welcome.acked_seq, "connected");
         if self.unended {
             let end = super::end_spool(&self.run, welcome.acked_seq).map_err(|error| {
@@ -232,10 +235,11 @@ impl Delivery {
         let mut outbox =
             Outbox::new(&self.run, acked.seq, chain, has(ABILITY_ZSTD), welcome.limits)
                 .map_err(lost)?;
-        self.note_acked(&acked, &outbox)?;
+        self.note_acked(&acked);
         if acked.complete {
             return Ok(());
         }
+        let mut tidied = 0;
         let mut socket = Duplex::new(socket);
         let mut tick = tokio::time::interval(TICK);
         let mut heard = Instant::now();
@@ -279,6 +283,10 @@ impl Delivery {
                             };
                             self.acked.send_replace(acked.seq);
                             self.tell_recorder(acked.seq);
+                            if outbox.acked_segment() > tidied {
+                                tidied = outbox.acked_segment();
+                                self.tidy(tidied);
+                            }
                             if acked.complete {
                                 break Ok(());
                             }
@@ -329,12 +337,12 @@ impl Delivery {
                     drop(feed);
                     if acked.seq != noted && noted_at.elapsed() >= NOTE_EVERY {
                         (noted, noted_at) = (acked.seq, Instant::now());
-                        self.note_acked(&acked, &outbox)?;
+                        self.note_acked(&acked);
                     }
                 }
             }
         };
-        self.note_acked(&acked, &outbox)?;
+        self.note_acked(&acked);
         if result.is_ok() {
             // Says goodbye; the collector needs nothing more from us.
             let _ = tokio::time::timeout(Duration::from_millis(200), socket.close()).await;
@@ -350,19 +358,23 @@ impl Delivery {
         }
     }
 
-    /// Notes what the collector has and deletes the segments that it has all of.
-    fn note_acked(&self, acked: &Acked, outbox: &Outbox) -> Result<(), Fault> {
+    /// Notes what the collector has. A disk that does not take the note is no reason to do without the link.
+    fn note_acked(&self, acked: &Acked) {
         self.acked.send_replace(acked.seq);
-        self.run.set_acked(acked).map_err(|error| lost(format!("{error:#}")))?;
-        let numbers = match outbox.acked_segment() {
-            ..=1 => vec![],
-            _ => spool::segments(&RealDisk, self.run.dir()).map_err(lost)?,
-        };
-        for number in numbers.into_iter().filter(|&number| number < outbox.acked_segment()) {
-            let path = self.run.dir().join(format!("{number:08}.seg"));
-            RealDisk.remove(&path).map_err(lost)?;
+        if let Err(error) = self.run.set_acked(acked) {
+            tracing::debug!("what the collector has could not be noted: {error:#}");
         }
-        Ok(())
+    }
+
+    /// Deletes the segments before `segment`: the collector has all of them.
+    fn tidy(&self, segment: u64) {
+        let numbers = spool::segments(&RealDisk, self.run.dir()).unwrap_or_default();
+        for number in numbers.into_iter().filter(|&number| number < segment) {
+            let path = self.run.dir().join(format!("{number:08}.seg"));
+            if let Err(error) = RealDisk.remove(&path) {
+                tracing::warn!("could not delete {}: {error}", path.display());
+            }
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub enum AddressError {
          cross the network in the clear, so it only streams to a collector at 127.0.0.1"
     )]
     NotLocal(String),
+    #[error("`{0}`: this version has no TLS yet; write http://, and a collector on this machine")]
+    Encrypted(String),
 }
 
 /// A collector's address: `http://` or `ws://`, a loopback host, a port.
@@ -45,7 +47,7 @@ impl std::str::FromStr for Address {
         let not_local = || AddressError::NotLocal(text.to_owned());
         let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
         if scheme == "https" || scheme == "wss" {
-            return Err(not_local());
+            return Err(AddressError::Encrypted(text.to_owned()));
         }
         if scheme != "http" && scheme != "ws" {
             return Err(malformed());
@@ -155,6 +157,14 @@ fn http_refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Dial
     let said =
         response.body().as_deref().and_then(|body| serde_json::from_slice::<Body>(body).ok());
     match (said, status.as_u16()) {
+        (Some(Body { error }), 401) => DialError::Refused(Refusal {
+            message: format!(
+                "the collector does not accept this console's token ({}); give the file `token` of its data \
+                 directory with --token-file, or in DECKPORT_TOKEN_FILE",
+                error.message
+            ),
+            ..error
+        }),
         (Some(Body { error }), _) if !error.retryable => DialError::Refused(error),
         (Some(Body { error }), _) => DialError::Unreachable(error.message),
         (None, 401 | 403) => DialError::Refused(Refusal::new(
@@ -187,7 +197,10 @@ mod tests {
 
     #[test]
     fn any_other_is_refused_with_its_reason() {
-        for text in ["http://10.0.0.1:7443", "https://127.0.0.1", "ws://desk.venue.example:7443"] {
+        for text in ["https://127.0.0.1", "wss://desk.venue.example:7443"] {
+            assert_eq!(text.parse::<Address>(), Err(AddressError::Encrypted(text.into())));
+        }
+        for text in ["http://10.0.0.1:7443", "ws://desk.venue.example:7443"] {
             assert_eq!(text.parse::<Address>(), Err(AddressError::NotLocal(text.into())), "{text}");
         }
         for text in

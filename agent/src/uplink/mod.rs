@@ -53,6 +53,10 @@ pub enum Report {
     },
     /// The collector has the terminal record.
     Delivered,
+    /// There is no link, for this reason; it is tried again.
+    NoLink {
+        message: String,
+    },
     /// The collector refused for good.
     Refused {
         message: String,
@@ -70,7 +74,12 @@ struct Recorder {
 
 /// The uplink process.
 pub fn run(run_dir: PathBuf, state: PathBuf) -> Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    // The log may lie on a full disk: what it does not take is left out.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let uplink = uplink(Run::at(run_dir), State::open(Some(state))?);
     // As a task: what wakes the runtime's outermost future makes it ask the system for news once more, for each line.
@@ -315,7 +324,8 @@ async fn deliver_older(state: &State, own: &Run, own_meta: &Meta) {
         let target = if meta.collector.is_none() || meta.collector == own_meta.collector {
             target_of(own_meta)
         } else {
-            target_of(&meta)
+            // An address that cannot be used is not tried for ever.
+            target_of(&meta).or_else(|| target_of(own_meta))
         };
         let Some(target) = target else { continue };
         match deliver_kept(&run, target, Duration::from_secs(60)).await {

@@ -55,6 +55,9 @@ struct Place {
     follow: bool,
 }
 
+/// Rows behind which one who follows is not brought up to date row by row.
+const CATCH_UP: u64 = super::tail::ROWS as u64;
+
 /// What the viewer can change of a running subscription.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -230,7 +233,13 @@ impl Subscription {
         let begin = |total: u64| {
             if place.follow { total.saturating_sub(place.count) } else { place.from }
         };
-        let first = |total| begin(total).max(changed_from.unwrap_or(0));
+        let first = |total: u64| match changed_from {
+            // Whoever follows gets what it has not seen, also when a burst was longer than its window: it has no hole then.
+            Some(from) if place.follow => {
+                from.max(begin(total).min(total.saturating_sub(CATCH_UP)))
+            }
+            from => begin(total).max(from.unwrap_or(0)),
+        };
         let mut found = tail.rows(log, &self.live.metrics, first).await?;
         let (from, total) = (begin(found.total), found.total);
         let end = from.saturating_add(place.count);

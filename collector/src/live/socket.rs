@@ -42,12 +42,16 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
     // Goal: pass on what subscriptions have. Exits: the viewer is gone or stopped reading, or we stop.
     let why = loop {
         if let Some(messages) = next.take() {
-            let sent = tokio::time::timeout(bounds.send_time, async {
+            // Each message has its time by itself: a viewer that reads slowly and steadily is not one that has stopped.
+            let sent = async {
                 for message in messages {
-                    socket.feed(message).await?;
+                    let fed = tokio::time::timeout(bounds.send_time, socket.feed(message)).await?;
+                    if fed.is_err() {
+                        return Ok(fed);
+                    }
                 }
-                socket.flush().await
-            });
+                tokio::time::timeout(bounds.send_time, socket.flush()).await
+            };
             match sent.await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => break "",

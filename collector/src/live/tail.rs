@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Complete rows kept.
-const ROWS: usize = 1000;
+pub(super) const ROWS: usize = 1000;
 const READ_BYTES: usize = 512 * 1024;
 
 #[derive(Debug)]
