@@ -15,7 +15,8 @@ fn status(addr: SocketAddr, path: &str) -> Result<u16> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_read_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     // "HTTP/1.1 200"
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
@@ -42,7 +43,10 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap();
             let server = std::thread::spawn(move || {
-                listener.accept().unwrap().0.write_all(answer.as_bytes())
+                let (mut stream, _) = listener.accept().unwrap();
+                // Closing on what was not read would reset the link under the answer.
+                let _ = stream.read(&mut [0; 1024]);
+                stream.write_all(answer.as_bytes())
             });
             assert_eq!(is_ready(addr), ready, "{answer:?}");
             server.join().unwrap().unwrap();
