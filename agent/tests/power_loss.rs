@@ -304,20 +304,42 @@ proptest! {
     }
 }
 
-#[test]
-fn at_the_limit_output_is_left_out_and_events_are_kept() {
-    let disk = SimDisk::default();
-    let limit = 256 * 1024;
-    let dir = PathBuf::from("/spool");
-    let (mut writer, _) = Writer::open(disk.clone(), dir, BootId::new(), limit, 0).unwrap();
+/// Writes more lines than fit; says how many bytes that were.
+fn fill(
+    writer: &mut Writer<SimDisk>,
+    mut check: impl FnMut(Result<deckport_agent::spool::Position, deckport_agent::spool::SpoolError>),
+) -> u64 {
     let mut printed = 0;
     for number in 0..100 {
         let item = output(number, 8000);
         if let Item::Output { bytes, .. } = &item {
             printed += bytes.len() as u64;
         }
-        writer.commit(vec![item]).unwrap();
+        check(writer.commit(vec![item]));
     }
+    printed
+}
+
+/// The one event behind the one gap, which stands for all that is missing of `printed` bytes.
+fn behind_the_gap(disk: &SimDisk, printed: u64) -> deckport_protocol::Event {
+    let real = tempfile::tempdir().unwrap();
+    disk.copy_to(real.path());
+    let records = support::spooled(&Run::at(real.path().to_owned()));
+    let events = support::events(&records);
+    let [deckport_protocol::Event::Gap { bytes, .. }, last] = &events[..] else {
+        panic!("one gap and one event: {events:?}")
+    };
+    assert_eq!(*bytes + support::raw(&records).len() as u64, printed);
+    last.clone()
+}
+
+#[test]
+fn at_the_limit_output_is_left_out_and_events_are_kept() {
+    let disk = SimDisk::default();
+    let limit = 256 * 1024;
+    let dir = PathBuf::from("/spool");
+    let (mut writer, _) = Writer::open(disk.clone(), dir, BootId::new(), limit, 0).unwrap();
+    let printed = fill(&mut writer, |result| assert!(result.is_ok(), "{result:?}"));
     assert!(writer.in_need());
     // The collector has acknowledged the older segments: the uplink deletes them.
     // Zeros at the end of the last one are space that was taken ahead.
@@ -328,15 +350,7 @@ fn at_the_limit_output_is_left_out_and_events_are_kept() {
     let stamp = Stamp { boot_us: 1000, at_us: 1000 };
     writer.commit(vec![Item::Event { stamp, event: Box::new(phase.clone()) }]).unwrap();
     assert!(!writer.in_need());
-    let real = tempfile::tempdir().unwrap();
-    disk.copy_to(real.path());
-    let records = support::spooled(&Run::at(real.path().to_owned()));
-    let events = support::events(&records);
-    let [deckport_protocol::Event::Gap { bytes, .. }, last] = &events[..] else {
-        panic!("one gap and the event: {events:?}")
-    };
-    assert_eq!(*bytes + support::raw(&records).len() as u64, printed);
-    assert_eq!(*last, phase);
+    assert_eq!(behind_the_gap(&disk, printed), phase);
     let first = disk.0.borrow().files.keys().next().cloned().unwrap();
     disk.remove(&first).unwrap();
     writer.commit(vec![output(200, 8000)]).unwrap();
@@ -351,15 +365,9 @@ fn on_a_full_disk_there_is_room_to_say_how_it_ended() {
         disk.0.borrow_mut().space = Some(400 * 1024);
         let dir = PathBuf::from("/spool");
         let (mut writer, _) = Writer::open(disk.clone(), dir, BootId::new(), limit, 0).unwrap();
-        let mut printed = 0;
-        for number in 0..100 {
-            let item = output(number, 8000);
-            if let Item::Output { bytes, .. } = &item {
-                printed += bytes.len() as u64;
-            }
-            // The last ones are refused.
-            let _ = writer.write(vec![item]);
-        }
+        let mut refused = 0;
+        let printed = fill(&mut writer, |result| refused += u32::from(result.is_err()));
+        assert!(refused > 0, "the disk was never full");
         assert!(writer.in_need());
         let stamp = Stamp { boot_us: 1000, at_us: 1000 };
         let finished = deckport_protocol::Event::DeploymentFinished {
@@ -369,15 +377,7 @@ fn on_a_full_disk_there_is_room_to_say_how_it_ended() {
         };
         writer.write(vec![Item::Event { stamp, event: Box::new(finished.clone()) }]).unwrap();
         assert!(!writer.in_need());
-        let real = tempfile::tempdir().unwrap();
-        disk.copy_to(real.path());
-        let records = support::spooled(&Run::at(real.path().to_owned()));
-        let events = support::events(&records);
-        let [deckport_protocol::Event::Gap { bytes, .. }, last] = &events[..] else {
-            panic!("one gap and the end: {events:?}")
-        };
-        assert_eq!(*last, finished);
-        assert_eq!(*bytes + support::raw(&records).len() as u64, printed);
+        assert_eq!(behind_the_gap(&disk, printed), finished);
     }
 }
 

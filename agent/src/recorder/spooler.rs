@@ -35,7 +35,7 @@ pub(super) struct Spooler {
     writer: Writer<RealDisk>,
     doorbell: Rc<Doorbell>,
     syncer: Syncer,
-    unsynced: Unsynced,
+    pending: Pending,
     again: Option<Instant>,
     failure: Option<SpoolError>,
 }
@@ -43,8 +43,8 @@ pub(super) struct Spooler {
 impl Spooler {
     pub(super) fn start(writer: Writer<RealDisk>, doorbell: Rc<Doorbell>) -> std::io::Result<Self> {
         let syncer = Syncer::start()?;
-        let unsynced = Unsynced::default();
-        Ok(Self { writer, doorbell, syncer, unsynced, again: None, failure: None })
+        let pending = Pending::default();
+        Ok(Self { writer, doorbell, syncer, pending, again: None, failure: None })
     }
 
     /// Writes `items` and announces them.
@@ -71,9 +71,9 @@ impl Spooler {
             Ok(position) => {
                 self.doorbell.announce(position);
                 if self.writer.is_synced() {
-                    self.unsynced.clear();
+                    self.pending.clear();
                 } else {
-                    self.unsynced.written(position.last_seq);
+                    self.pending.written(position.last_seq);
                 }
             }
             Err(error) => self.failure = Some(error),
@@ -84,7 +84,7 @@ impl Spooler {
 
     /// When [`Self::tend`] wants to be called next.
     pub(super) fn due(&self) -> Option<Instant> {
-        [self.again, self.unsynced.due()].into_iter().flatten().min()
+        [self.again, self.pending.due()].into_iter().flatten().min()
     }
 
     /// Tries again what is to be tried again, and has synced what has to be.
@@ -93,22 +93,22 @@ impl Spooler {
         if self.again.is_some_and(|at| at <= now) {
             self.write(Vec::new());
         }
-        if self.unsynced.due().is_none_or(|at| at > now) {
+        if self.pending.due().is_none_or(|at| at > now) {
             return;
         }
-        self.unsynced.forget(self.doorbell.acked_seq());
-        if self.unsynced.due().is_none_or(|at| at > now) {
+        self.pending.forget(self.doorbell.acked_seq());
+        if self.pending.due().is_none_or(|at| at > now) {
             return;
         }
         if let Some(outcome) = self.syncer.outcome() {
             self.failure = outcome.err().or(self.failure.take());
         }
         if self.syncer.is_idle() {
-            self.unsynced.clear();
+            self.pending.clear();
             self.syncer.sync(self.writer.take_unsynced());
         } else {
             // The disk takes its time.
-            self.unsynced.postpone(now);
+            self.pending.postpone(now);
         }
     }
 
@@ -133,12 +133,12 @@ impl Spooler {
 
 /// The groups that are written, and neither synced nor known to be with the collector.
 #[derive(Debug, Default)]
-struct Unsynced {
+struct Pending {
     /// The last sequence number of each, and when it is due.
     groups: VecDeque<(u64, Instant)>,
 }
 
-impl Unsynced {
+impl Pending {
     fn written(&mut self, last_seq: u64) {
         if self.groups.back().is_none_or(|&(seq, _)| seq < last_seq) {
             self.groups.push_back((last_seq, Instant::now() + SYNC_WITHIN));

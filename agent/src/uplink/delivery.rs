@@ -281,8 +281,7 @@ impl Delivery {
                                 chain: ack.chain,
                                 complete: outbox.complete(ack.acked_seq),
                             };
-                            self.acked.send_replace(acked.seq);
-                            self.tell_recorder(acked.seq);
+                            self.tell(acked.seq);
                             if outbox.acked_segment() > tidied {
                                 tidied = outbox.acked_segment();
                                 self.tidy(tidied);
@@ -350,8 +349,9 @@ impl Delivery {
         result
     }
 
-    /// What the collector has on its disk, the recorder need not sync to its own.
-    fn tell_recorder(&self, acked_seq: u64) {
+    /// Tells what the collector has: to who waits for progress, and to the recorder, which need not sync that to its own disk.
+    fn tell(&self, acked_seq: u64) {
+        self.acked.send_if_modified(|known| std::mem::replace(known, acked_seq) != acked_seq);
         if let Some(recorder) = &self.recorder {
             // It does not block. What the recorder has no time to read may be left out: the next says more.
             let _ = rustix::io::write(recorder, &crate::control::line(&Answer::Acked(acked_seq)));
@@ -360,7 +360,7 @@ impl Delivery {
 
     /// Notes what the collector has. A disk that does not take the note is no reason to do without the link.
     fn note_acked(&self, acked: &Acked) {
-        self.acked.send_replace(acked.seq);
+        self.tell(acked.seq);
         if let Err(error) = self.run.set_acked(acked) {
             tracing::debug!("what the collector has could not be noted: {error:#}");
         }

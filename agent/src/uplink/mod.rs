@@ -121,7 +121,7 @@ async fn uplink(run: Run, state: State) -> Result<()> {
     let mut patience: Option<Duration> = None;
     {
         let mut deliver = std::pin::pin!(own.deliver());
-        let mut quiet = std::pin::pin!(no_progress(acked_seen, None));
+        let mut quiet = std::pin::pin!(no_progress(acked_seen.clone(), None));
         // Every branch may be dropped (while the spool is taken over, the delivery waits): deliveries keep their state on disk, the others are channels.
         loop {
             tokio::select! {
@@ -147,7 +147,7 @@ async fn uplink(run: Run, state: State) -> Result<()> {
                         }
                         let wait = if now.ended { NO_PROGRESS } else { NO_PROGRESS_INTERRUPTED };
                         patience = Some(wait);
-                        quiet.set(no_progress(quiet_source(&feed_in, &run), Some(wait)));
+                        quiet.set(no_progress(acked_seen.clone(), Some(wait)));
                     }
                 }
             }
@@ -166,21 +166,6 @@ async fn uplink(run: Run, state: State) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the run's `acked` file says, as something to watch.
-fn quiet_source(_feed: &watch::Sender<Feed>, run: &Run) -> watch::Receiver<u64> {
-    let (seen, watcher) = watch::channel(run.acked().seq);
-    let run = run.clone();
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
-        while !seen.is_closed() {
-            tick.tick().await;
-            let seq = run.acked().seq;
-            seen.send_if_modified(|known| std::mem::replace(known, seq) != seq);
-        }
-    });
-    watcher
 }
 
 /// Ends when `acked` has not moved for `patience`; never without patience.
