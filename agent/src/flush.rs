@@ -21,9 +21,19 @@ pub fn flush(
     let mut kept = 0;
     for run in state.runs()? {
         let name = run.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Ok(meta) = run.meta() else {
-            // The agent died while it made the directory: there is nothing in it.
+        if run.is_unmade() {
+            // An agent is just making it, or died as it did.
             continue;
+        }
+        let meta = match run.meta() {
+            Ok(meta) => meta,
+            // Delivered by the uplink that was left at work.
+            Err(_) if !run.dir().exists() => continue,
+            Err(error) => {
+                kept += 1;
+                eprintln!("{name}: kept; what it is cannot be read: {error:#}");
+                continue;
+            }
         };
         let target = match &given {
             Some(address) => Some(Target {

@@ -23,6 +23,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The state directory.
 #[derive(Clone, Debug)]
@@ -142,7 +143,8 @@ impl State {
         Ok((run, lock))
     }
 
-    /// All runs kept here, oldest first (their ids begin with their time).
+    /// All runs kept here, oldest first (their ids begin with their time). Tidies up behind an agent that died while it
+    /// removed one, or while it made one.
     pub fn runs(&self) -> Result<Vec<Run>> {
         let (removed, mut dirs): (Vec<PathBuf>, Vec<PathBuf>) =
             std::fs::read_dir(self.root.join("runs"))?
@@ -154,9 +156,17 @@ impl State {
             let _ = std::fs::remove_dir_all(leftover);
         }
         dirs.sort();
-        Ok(dirs.into_iter().map(|dir| Run { dir }).collect())
+        let mut runs: Vec<Run> = dirs.into_iter().map(|dir| Run { dir }).collect();
+        runs.retain(|run| {
+            let given_up = run.is_unmade() && run.age().is_some_and(|age| age > UNMADE_FOR);
+            !(given_up && run.remove().is_ok())
+        });
+        Ok(runs)
     }
 }
+
+/// After so long nobody is still making the directory of a run.
+const UNMADE_FOR: Duration = Duration::from_secs(60);
 
 /// What the directory of a run that is being removed begins with.
 const REMOVED: &str = ".removed-";
@@ -217,6 +227,19 @@ impl Run {
 
     pub fn meta(&self) -> Result<Meta> {
         read_json(&self.dir.join("meta.json"))
+    }
+
+    /// Whether the directory was made and nothing was ever recorded in it.
+    pub fn is_unmade(&self) -> bool {
+        let named = |entry: io::Result<std::fs::DirEntry>| Some(entry.ok()?.file_name());
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return false };
+        let mut names = entries.filter_map(named);
+        // The description is written before the first record.
+        names.all(|name| name != "meta.json" && !name.to_string_lossy().ends_with(".seg"))
+    }
+
+    fn age(&self) -> Option<Duration> {
+        std::fs::metadata(&self.dir).ok()?.modified().ok()?.elapsed().ok()
     }
 
     /// Takes the run's lock as `holder`; `None` while another process holds it.

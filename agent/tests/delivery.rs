@@ -338,3 +338,29 @@ fn terminated_from_outside() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     assert_eq!(outcome(&events(&collector.only().records)), Outcome::Cancelled);
 }
+
+#[test]
+fn half_made_and_unreadable_runs_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs");
+    let made = |name: &str, file: &str| {
+        let run = runs.join(name);
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join(file), "").unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(300);
+        std::fs::File::open(&run).unwrap().set_modified(old).unwrap();
+    };
+    made("given-up", "lock");
+    made("lost-its-description", "00000001.seg");
+    std::fs::create_dir(runs.join("just-being-made")).unwrap();
+    let flushed = Command::new(AGENT).arg("flush").arg("--state").arg(dir.path()).output().unwrap();
+    assert_eq!(flushed.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&flushed.stderr);
+    assert!(said.contains("lost-its-description: kept; what it is cannot be read"), "{said}");
+    let mut left: Vec<_> = std::fs::read_dir(&runs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["just-being-made", "lost-its-description"]);
+}
