@@ -11,12 +11,10 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tauri::State;
-use tauri::ipc::Channel;
+use tauri::{State, ipc};
 
 use crate::connection::{ConnectionError, Described, http};
 use crate::desktop::Desktop;
-use crate::live::Delivered;
 use crate::preferences::Choices;
 use crate::watch::desk::Deed;
 use crate::watch::fleet::Which;
@@ -85,23 +83,19 @@ fn deployment_in(path: &str) -> Option<&str> {
 }
 
 #[tauri::command]
-pub(crate) async fn live_open(
-    desktop: State<'_, Desktop>,
-    connection: String,
-    channel: Channel<Delivered>,
-) -> Reply<u32> {
+pub(crate) async fn live_open(desktop: State<'_, Desktop>, connection: String) -> Reply<u32> {
     let connection = desktop.connections.get(&connection)?;
-    Ok(desktop.lives.open(connection, channel).await?)
+    Ok(desktop.lives.open(connection).await?)
+}
+
+#[tauri::command]
+pub(crate) async fn live_next(desktop: State<'_, Desktop>, live: u32) -> Reply<ipc::Response> {
+    Ok(ipc::Response::new(desktop.lives.next(live).await?))
 }
 
 #[tauri::command]
 pub(crate) async fn live_send(desktop: State<'_, Desktop>, live: u32, text: String) -> Reply<()> {
     Ok(desktop.lives.send(live, text).await?)
-}
-
-#[tauri::command]
-pub(crate) fn live_ack(desktop: State<'_, Desktop>, live: u32, count: usize) {
-    desktop.lives.acknowledge(live, count);
 }
 
 #[tauri::command]

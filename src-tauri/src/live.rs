@@ -1,44 +1,55 @@
 //! Live sockets that the interface holds open, each pumped by two tasks.
 //!
-//! Bounds: [`MOST`] sockets a page, messages to the collector up to 64 KiB and 32 waiting, and at most [`WINDOW`]
-//! messages on their way to the page that it has not acknowledged. A page that hangs therefore costs bounded memory:
-//! the shell stops reading, and the collector treats it as a slow viewer. A page that is loaded anew loses the sockets
-//! of the one before ([`Lives::close_all`]).
+//! The page asks for what has come ([`Lives::next`]) and waits where nothing has: one answer holds every message that
+//! was waiting. Nothing is pushed into the page, because a webview keeps something of every script that it is handed.
+//!
+//! Bounds: [`MOST`] sockets a page, messages to the collector up to 64 KiB and 32 waiting, and [`WAITING`] messages and
+//! [`WAITING_BYTES`] that the page has not fetched. A page that hangs therefore costs bounded memory: the shell stops
+//! reading, and the collector treats it as a slow viewer. A page that is loaded anew loses the sockets of the one
+//! before ([`Lives::close_all`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use base64::Engine as _;
-use serde::Serialize;
-use tauri::ipc::Channel;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex as Turn, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::socket::{self, Reading, Received, Writing};
 use crate::connection::{Connection, ConnectionError};
 
 pub(crate) const MOST: usize = 16;
-pub(crate) const WINDOW: usize = 512;
+const WAITING: usize = 512;
+/// Read ahead of the page. A message may be as long as the socket allows, and takes all of this then.
+const WAITING_BYTES: u32 = 4 << 20;
 const LONGEST_TEXT: usize = 64 << 10;
 const SENDS_WAITING: usize = 32;
+/// An answer with nothing in it, rather than a request that is open for ever.
+const NOTHING_AFTER: Duration = Duration::from_secs(20);
+/// Stands before each message of an answer (RFC 7464). No JSON text holds it.
+const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// What the page gets on its channel; exactly one `closed` is the last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Delivered {
-    Text { text: String },
-    Binary { base64: String },
-    Closed { reason: String },
+/// A message, and the room that it takes.
+#[derive(Debug)]
+struct Came {
+    text: String,
+    _room: OwnedSemaphorePermit,
 }
 
+/// What the page has not fetched yet. When the other end is gone, `reason` says why the socket ended.
 #[derive(Debug)]
+struct Arrived {
+    messages: mpsc::Receiver<Came>,
+    reason: Arc<Mutex<String>>,
+}
+
+#[derive(Debug, Clone)]
 struct Live {
     sends: mpsc::Sender<String>,
-    /// Free places among the messages on their way to the page.
-    room: Arc<Semaphore>,
-    unacknowledged: Arc<AtomicUsize>,
+    arrived: Arc<Turn<Arrived>>,
     leave: CancellationToken,
 }
 
@@ -49,42 +60,60 @@ pub(crate) struct Lives {
 }
 
 impl Lives {
-    /// Opens a socket and gives its id; messages go to `channel` from then on.
-    pub(crate) async fn open(
-        &self,
-        connection: &Connection,
-        channel: Channel<Delivered>,
-    ) -> Result<u32, ConnectionError> {
+    /// Opens a socket and gives its id.
+    pub(crate) async fn open(&self, connection: &Connection) -> Result<u32, ConnectionError> {
         if self.lock().len() >= MOST {
             return Err(ConnectionError::Refused("the page holds too many live sockets"));
         }
         let (reading, writing) = socket::open(connection).await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sends, sending) = mpsc::channel(SENDS_WAITING);
-        let room = Arc::new(Semaphore::new(WINDOW));
-        let unacknowledged = Arc::new(AtomicUsize::new(0));
+        let (coming, messages) = mpsc::channel(WAITING);
+        let reason = Arc::new(Mutex::new(String::new()));
+        let arrived = Arc::new(Turn::new(Arrived { messages, reason: reason.clone() }));
         let leave = CancellationToken::new();
-        let live = Live {
-            sends,
-            room: room.clone(),
-            unacknowledged: unacknowledged.clone(),
-            leave: leave.clone(),
-        };
-        self.lock().insert(id, live);
+        self.lock().insert(id, Live { sends, arrived, leave: leave.clone() });
         tokio::spawn(write(writing, sending, leave.clone()));
-        let lives = self.clone();
         tokio::spawn(async move {
             // Leaving drops a message that is being read: the page has closed the socket and wants none.
-            let reason = tokio::select! {
-                reason = read(reading, &channel, &room, &unacknowledged) => reason,
-                () = leave.cancelled() => "closed by the page".to_owned(),
+            let why = tokio::select! {
+                why = read(reading, &coming) => why,
+                () = leave.cancelled() => "the socket is closed".to_owned(),
             };
+            *reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why;
             leave.cancel();
-            lives.lock().remove(&id);
-            // A page that is gone takes nothing; that is how it should be.
-            let _ = channel.send(Delivered::Closed { reason });
+            // Only now is `coming` dropped, and the page told.
         });
         Ok(id)
+    }
+
+    /// Every message that has come, each behind a record separator; waits for the first. Empty when none came for a
+    /// while: ask again.
+    ///
+    /// # Errors
+    /// The socket has ended, and everything that came before was given: says why. Its id is void then.
+    pub(crate) async fn next(&self, id: u32) -> Result<Vec<u8>, ConnectionError> {
+        let live = self.lock().get(&id).cloned();
+        let live = live.ok_or(ConnectionError::Refused("this live socket is closed"))?;
+        let mut arrived = live.arrived.lock().await;
+        let mut answer = Vec::new();
+        let first = match timeout(NOTHING_AFTER, arrived.messages.recv()).await {
+            Ok(Some(first)) => first,
+            Ok(None) => {
+                self.lock().remove(&id);
+                let reason =
+                    arrived.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                return Err(ConnectionError::Broken(reason.clone()));
+            }
+            Err(_) => return Ok(answer),
+        };
+        let mut come = Some(first);
+        while let Some(message) = come {
+            answer.push(RECORD_SEPARATOR);
+            answer.extend_from_slice(message.text.as_bytes());
+            come = arrived.messages.try_recv().ok();
+        }
+        Ok(answer)
     }
 
     /// Sends a message to the collector. Waits while 32 are waiting.
@@ -95,18 +124,6 @@ impl Lives {
         let sends = self.lock().get(&id).map(|live| live.sends.clone());
         let sends = sends.ok_or(ConnectionError::Refused("this live socket is closed"))?;
         sends.send(text).await.map_err(|_| ConnectionError::Refused("this live socket is closed"))
-    }
-
-    /// The page has handled `count` messages. It cannot acknowledge more than it was given.
-    pub(crate) fn acknowledge(&self, id: u32, count: usize) {
-        if let Some(live) = self.lock().get(&id) {
-            let taken = |held: usize| Some(held.saturating_sub(count));
-            let held = live
-                .unacknowledged
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, taken)
-                .unwrap_or(0);
-            live.room.add_permits(count.min(held));
-        }
     }
 
     pub(crate) fn close(&self, id: u32) {
@@ -126,30 +143,23 @@ impl Lives {
     }
 }
 
-/// From the collector to the page, with room. Gives the reason of the end.
-async fn read(
-    mut reading: Reading,
-    channel: &Channel<Delivered>,
-    room: &Semaphore,
-    unacknowledged: &AtomicUsize,
-) -> String {
+/// From the collector to the page, while there is room. Gives the reason of the end.
+async fn read(mut reading: Reading, coming: &mpsc::Sender<Came>) -> String {
+    let room = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     loop {
-        match room.acquire().await {
-            // Given back by the page's acknowledgement.
-            Ok(place) => place.forget(),
-            Err(_) => return "closed".to_owned(),
-        }
-        let message = match reading.next().await {
-            Ok(Some(Received::Text(text))) => Delivered::Text { text },
-            Ok(Some(Received::Binary(bytes))) => Delivered::Binary {
-                base64: base64::engine::general_purpose::STANDARD.encode(bytes),
-            },
+        let text = match reading.next().await {
+            Ok(Some(Received::Text(text))) => text,
+            // The collector says everything to a viewer in JSON.
+            Ok(Some(Received::Binary(_))) => continue,
             Ok(None) => return "the collector closed the socket".to_owned(),
             Err(error) => return error.to_string(),
         };
-        unacknowledged.fetch_add(1, Ordering::AcqRel);
-        if let Err(error) = channel.send(message) {
-            return format!("the page takes no messages: {error}");
+        let takes = u32::try_from(text.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
+        let Ok(place) = room.clone().acquire_many_owned(takes).await else {
+            return "closed".to_owned();
+        };
+        if coming.send(Came { text, _room: place }).await.is_err() {
+            return "the page takes no messages".to_owned();
         }
     }
 }

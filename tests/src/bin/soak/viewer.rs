@@ -13,6 +13,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const RATE: u64 = 2000;
+/// Lines are printed for so many seconds more than are looked at.
+const SPARE: u64 = 50;
+/// So long the page fills what it holds of the log.
+const WARM_UP: Duration = Duration::from_secs(20);
 /// What the page's process may grow by between the first and the last minute.
 const GROWTH: u64 = 20 << 20;
 
@@ -29,12 +33,13 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
     let token = std::fs::read_to_string(session.token_file())?.trim().to_owned();
     let api = Api { port: port.context("the collector's port")?, token: Some(token) };
     let probe = Probe::put(&page).await?;
-    let lines = RATE * (seconds + 30);
-    let load = Load { consoles: 1, rate: RATE, seconds: seconds + 30 };
+    let lines = RATE * (seconds + SPARE);
+    let load = Load { consoles: 1, rate: RATE, seconds: seconds + SPARE };
     let console = |name: &str| Agent::at(url.clone(), session.token_file(), dir, name);
     let consoles = Consoles::start(load, console)?;
     probe.open(consoles.listed(&api)?.first().context("a deployment")?).await?;
     let web = session.web_process()?;
+    tokio::time::sleep(WARM_UP).await;
     let begun = Instant::now();
     let mut took = Vec::new();
     // Of each minute the least and the most: a collected heap goes up and down by more than it may grow.
@@ -49,10 +54,19 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
         let late = begun.elapsed() > Duration::from_secs(seconds + 180);
         ensure!(!late, "line {:?} of {lines} came last", seen.last_line);
         let (minute, now) = (begun.elapsed().as_secs() / 60, resident(web)?);
-        match memory.get_mut(minute as usize) {
-            Some((least, most)) => (*least, *most) = ((*least).min(now), (*most).max(now)),
-            None => memory.push((now, now)),
+        if let Some((least, most)) = memory.get_mut(minute as usize) {
+            (*least, *most) = ((*least).min(now), (*most).max(now));
+            continue;
         }
+        if let Some((least, most)) = memory.last() {
+            println!(
+                "the page's process, minute {minute}: {:.1} to {:.1} MiB; line {}",
+                mib(*least),
+                mib(*most),
+                seen.last_line.unwrap_or(0),
+            );
+        }
+        memory.push((now, now));
     }
     session.picture("followed")?;
     consoles.ended()?;
@@ -70,18 +84,15 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
         took.most(),
         took.count()
     );
-    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
-    for (minute, (least, most)) in memory.iter().enumerate() {
-        println!(
-            "the page's process, minute {}: {:.1} to {:.1} MiB",
-            minute + 1,
-            mib(*least),
-            mib(*most)
-        );
-    }
-    // The first minute fills what is held of the log; the last one may be a short one.
+    // The last minute may be a short one. Not the first reading: until the log fills the screen and what is held of it the
+    // page still becomes what it is.
     let whole = &memory[..memory.len().saturating_sub(1).max(1)];
     let (first, last) = (whole.first().map_or(0, |m| m.0), whole.last().map_or(0, |m| m.0));
+    println!("grown by {:.1} MiB", mib(last) - mib(first));
     ensure!(last.saturating_sub(first) <= GROWTH, "the page's process grew by {}", last - first);
     Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }

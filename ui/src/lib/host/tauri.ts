@@ -2,7 +2,7 @@
  * The host inside the desktop shell: bytes go over Tauri's IPC, the shell dials the collector and
  * keeps every credential. This is the only file that imports `@tauri-apps/*`.
  */
-import { Channel, invoke } from '@tauri-apps/api/core';
+import { invoke } from '@tauri-apps/api/core';
 import { listen } from '@tauri-apps/api/event';
 import {
   HostRefused,
@@ -18,10 +18,6 @@ import {
   type LiveSocket,
 } from './types';
 
-/** What the shell sends on a live channel: the socket's messages, then exactly one `closed`. */
-type LiveMessage =
-  { type: 'text'; text: string } | { type: 'binary'; base64: string } | { type: 'closed'; reason: string };
-
 interface ShellResponse {
   status: number;
   headers: Record<string, string>;
@@ -35,8 +31,8 @@ interface ShellError {
   message?: string;
 }
 
-/** The shell stops reading the socket at 512 unacknowledged messages; this stays well below. */
-const ACK_EVERY = 32;
+/** Stands before each message of an answer of `live_next`. */
+const RECORD_SEPARATOR = '\x1e';
 
 /** Codes after which the same credentials will be refused again. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'unknown_connection']);
@@ -90,32 +86,46 @@ export class TauriHost implements Host {
   }
 
   async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
-    const channel = new Channel<LiveMessage>();
-    let live: number | null = null;
-    let handled = 0;
-    channel.onmessage = (message) => {
-      if (message.type === 'closed') {
-        handlers.closed({ reason: 'lost', message: message.reason });
-        return;
-      }
-      if (message.type === 'text') handlers.message(message.text);
-      handled++;
-      if (live !== null && handled >= ACK_EVERY) {
-        void invoke('live_ack', { live, count: handled }).catch(() => undefined);
-        handled = 0;
-      }
-    };
+    let live: number;
     try {
-      live = await invoke<number>('live_open', { connection, channel });
+      live = await invoke<number>('live_open', { connection });
     } catch (cause) {
       throw failure(cause);
     }
-    const opened = live;
+    let closed = false;
+    void this.receive(live, handlers, () => closed);
     return {
-      // A send that fails means that the socket is gone; its `closed` message says so.
-      send: (text) => void invoke('live_send', { live: opened, text }).catch(() => undefined),
-      close: () => void invoke('live_close', { live: opened }).catch(() => undefined),
+      // A send that fails means that the socket is gone; what is received says so.
+      send: (text) => void invoke('live_send', { live, text }).catch(() => undefined),
+      close: () => {
+        closed = true;
+        void invoke('live_close', { live }).catch(() => undefined);
+      },
     };
+  }
+
+  /** Fetches what has come, again and again: one answer holds all that was waiting. */
+  private async receive(live: number, handlers: LiveHandlers, closed: () => boolean): Promise<void> {
+    const decoder = new TextDecoder();
+    while (!closed()) {
+      let answer: ArrayBuffer;
+      try {
+        answer = await invoke<ArrayBuffer>('live_next', { live });
+      } catch (cause) {
+        if (!closed()) handlers.closed({ reason: 'lost', message: failure(cause).message });
+        return;
+      }
+      // Nothing stands before the first separator.
+      for (const text of decoder.decode(answer).split(RECORD_SEPARATOR).slice(1)) {
+        if (closed()) return;
+        try {
+          handlers.message(text);
+        } catch (cause) {
+          // One message that the page stumbles over is no reason to hear no more.
+          reportError(cause);
+        }
+      }
+    }
   }
 
   async download(connection: string, path: string, suggestedName: string): Promise<string | null> {

@@ -22,6 +22,8 @@ import { Selection } from './selection.svelte';
 export const ROW_PX = 20;
 const WINDOW_ROWS = 300;
 const CREDITS = 16;
+/** Paid for together: each message costs the webview more than its bytes. */
+const PAY_AT = CREDITS / 4;
 const LOADS_AT_ONCE = 4;
 const AHEAD_ROWS = 30;
 const JUMP_WAIT_MS = 100;
@@ -433,7 +435,7 @@ export class Viewer {
       this.top = this.maxTop;
     }
     this.version++;
-    if (this.owedCredits > 0) {
+    if (this.owedCredits >= PAY_AT) {
       this.subscription?.tell('credit', { credits: this.owedCredits });
       this.owedCredits = 0;
     }

@@ -87,12 +87,11 @@ describe('the viewer', () => {
 
   it('pays for deltas only after they were applied', async () => {
     const { host, viewer, tail } = await opened('tail');
-    tail(TOTAL, 1);
-    tail(TOTAL + 1, 1);
+    for (let row = TOTAL; row < TOTAL + 4; row++) tail(row, 1);
     expect(host.socket.sent.some((message) => message['type'] === 'credit')).toBe(false);
     await eventually(() =>
       expect(host.socket.sent.filter((message) => message['type'] === 'credit')).toEqual([
-        { type: 'credit', id: expect.any(Number), credits: 2 },
+        { type: 'credit', id: expect.any(Number), credits: 4 },
       ]),
     );
     viewer.close();
