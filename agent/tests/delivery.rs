@@ -8,6 +8,7 @@ use deckport_protocol::event::Event;
 use deckport_protocol::message::{ErrorMessage, Order, OrderKind};
 use deckport_protocol::{ErrorCode, OrderId, Outcome};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{
@@ -305,6 +306,43 @@ fn a_refusal_is_told_once_and_does_not_stop_the_command() {
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(said.matches("version 9").count(), 1, "{said}");
     assert_eq!(collector.connections(), 1, "no second try");
+}
+
+#[test]
+fn a_collector_that_greets_and_takes_nothing_is_not_hammered() {
+    let state = tempfile::tempdir().unwrap();
+    let collector = TestCollector::start();
+    collector.full(true);
+    let url = collector.url();
+    let mut wrap = wrap(state.path(), &["--collector", &url], &["echo", "x"]);
+    let mut child = Guard(wrap.stdout(Stdio::null()).spawn().unwrap());
+    eventually("it tries again", || collector.connections() >= 3);
+    std::thread::sleep(Duration::from_secs(3));
+    // Pauses double from 100 ms. Without them there would be hundreds.
+    assert!(collector.connections() <= 12, "{} tries", collector.connections());
+    collector.full(false);
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(raw(&collector.only().records), b"x\r\n");
+}
+
+#[test]
+fn who_is_tired_of_waiting_leaves_it_to_later() {
+    let state = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let options = ["--collector", &url, "--linger", "600"];
+    let mut wrap = wrap(state.path(), &options, &["sh", "-c", "echo x; exit 7"]);
+    let mut child = wrap.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut child = Guard(child);
+    let mut line = String::new();
+    while !line.contains("Ctrl-C") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it says that it waits");
+    }
+    kill(&child.0, Signal::INT);
+    assert_eq!(child.0.wait().unwrap().code(), Some(7), "it ends as the command did");
+    assert_eq!(outcome(&events(&spooled(&only_run(state.path())))), Outcome::Failed);
 }
 
 #[test]

@@ -6,11 +6,12 @@
 mod support;
 
 use deckport_collector::Collector;
-use deckport_protocol::{Frame, Limits, Outcome};
+use deckport_protocol::{ErrorCode, Frame, Limits, Outcome};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::{Console, DEADLINE, Dial, Run, config, finished, get, open, start};
+use std::time::Duration;
+use support::{Console, DEADLINE, Dial, Run, config, eventually, finished, get, line, open, start};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -182,6 +183,67 @@ async fn records_replay_and_follow_without_a_seam() {
         }
     };
     assert_eq!((ended["id"].as_u64(), seq, caught_up), (Some(3), 1001, 1));
+}
+
+#[tokio::test]
+async fn a_viewer_that_never_reads_is_cut_off_and_a_slow_one_gets_everything() {
+    const FRAMES: u64 = 100;
+    const LINES: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.bounds.send_time = Duration::from_millis(300);
+    let collector = Collector::start(config).await.unwrap();
+    let run = Run::new("Bay 1");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    console.send(run.batch(1..=1)).await;
+    // More than the buffers of a socket hold, also when it is packed.
+    for first in (0..FRAMES).map(|frame| 2 + frame * LINES) {
+        let lines = first..first + LINES;
+        let records: Vec<_> = lines.map(|seq| line(seq, &noise(seq, 16_000))).collect();
+        console.send(run.frame(&records)).await;
+        console.acked(first + LINES - 1).await;
+    }
+    let last = 2 + FRAMES * LINES;
+    console.send(run.frame(&[finished(last, Outcome::Succeeded)])).await;
+    console.acked(last).await;
+    let id = run.hello.deployment_id;
+    let subscribe = json!({"type": "subscribe", "id": 1, "topic": "records", "deployment_id": id,
+        "after": 0});
+    let mut deaf = Viewer::new(&collector).await;
+    deaf.say(subscribe.clone()).await;
+    let mut slow = Viewer::new(&collector).await;
+    slow.say(subscribe).await;
+    let mut seq = 0;
+    loop {
+        // All that waits for it takes far longer than one message may.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        match slow.message().await {
+            Message::Binary(bytes) => {
+                let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+                assert_eq!(frame.first_seq(), seq + 1);
+                seq = frame.last_seq();
+            }
+            Message::Text(text) if text.contains("\"ended\"") => break,
+            Message::Close(why) => panic!("cut off at {seq}: {why:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(seq, last);
+    eventually("one is cut off", async || collector.metrics().refusals(&ErrorCode::TOO_SLOW) == 1)
+        .await;
+    drop(deaf);
+}
+
+/// Text that packs badly.
+fn noise(seed: u64, length: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'0' + (state >> 32) as u8 % 64)
+    };
+    (0..length).map(|_| next()).collect()
 }
 
 #[tokio::test]

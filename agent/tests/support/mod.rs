@@ -14,7 +14,7 @@ use deckport_protocol::event::{self, Event};
 use deckport_protocol::message::{
     Ack, AgentMessage, CollectorMessage, ErrorMessage, Hello, Order, Welcome,
 };
-use deckport_protocol::{Body, Chain, Frame, Limits, Record, ServerEpoch};
+use deckport_protocol::{Body, Chain, ErrorCode, Frame, Limits, Record, ServerEpoch};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -127,6 +127,7 @@ struct Shared {
     connections: AtomicU64,
     lie_about_chain: AtomicBool,
     refuse: Mutex<Option<ErrorMessage>>,
+    full: AtomicBool,
     orders: Mutex<Vec<Order>>,
     cut_now: AtomicBool,
 }
@@ -189,6 +190,11 @@ impl TestCollector {
 
     pub fn refuse(&self, refusal: ErrorMessage) {
         *self.shared.refuse.lock().unwrap() = Some(refusal);
+    }
+
+    /// Greets as ever, and takes no record: its disk is full.
+    pub fn full(&self, full: bool) {
+        self.shared.full.store(full, Ordering::Relaxed);
     }
 
     pub fn order(&self, order: Order) {
@@ -267,6 +273,13 @@ async fn serve(
                 }
                 _ => continue,
             },
+            Message::Binary(_) if shared.full.load(Ordering::Relaxed) => {
+                let message = "the disk is full".into();
+                let code = ErrorCode::STORAGE_FULL;
+                let refusal = ErrorMessage { code, message, retryable: true, acked_seq: None };
+                socket.send(Message::text(CollectorMessage::Error(refusal).to_text())).await?;
+                return Ok(());
+            }
             Message::Binary(bytes) => {
                 let frame = Frame::decode(&bytes, &Limits::default()).expect("a proper frame");
                 let mut all = shared.stored.lock().unwrap();

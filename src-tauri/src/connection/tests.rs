@@ -1,5 +1,8 @@
 //! Requests and live sockets against a scripted collector behind the same dial.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::tungstenite::Message;
@@ -7,6 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::http::{Ask, download, fetch};
 use super::socket::Received;
 use super::*;
+use crate::live::Lives;
 use crate::supervisor::{Server, StartFailure};
 
 /// Answers every stream with what the test planned.
@@ -19,6 +23,12 @@ enum Answer {
     /// A body of this size without an announced length.
     Endless(usize),
     Echo,
+    /// A WebSocket that says so much, as fast as it is taken, and tells how many messages went out.
+    Flood {
+        messages: usize,
+        bytes: usize,
+        sent: Arc<AtomicUsize>,
+    },
 }
 
 impl Server for Scripted {
@@ -60,6 +70,18 @@ async fn answer(answer: Answer, mut far: DuplexStream) {
         }
         return;
     }
+    if let Answer::Flood { messages, bytes, sent } = answer {
+        let Ok(mut socket) = tokio_tungstenite::accept_async(far).await else { return };
+        for number in 0..messages {
+            let text = format!("{{\"number\":{number},\"pad\":\"{}\"}}", "x".repeat(bytes));
+            if socket.send(Message::text(text)).await.is_err() {
+                return;
+            }
+            sent.fetch_add(1, Ordering::SeqCst);
+        }
+        let _ = socket.close(None).await;
+        return;
+    }
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let Ok(byte) = far.read_u8().await else { return };
@@ -75,7 +97,7 @@ async fn answer(answer: Answer, mut far: DuplexStream) {
                 .await;
             let _ = far.write_all(&vec![b'x'; size]).await;
         }
-        Answer::Echo => {}
+        Answer::Echo | Answer::Flood { .. } => {}
     }
 }
 
@@ -136,6 +158,73 @@ async fn a_live_socket_carries_text_and_bytes() {
     assert_eq!(reading.next().await.unwrap(), Some(Received::Text("you said hello".into())));
     writing.close().await;
     assert_eq!(reading.next().await.unwrap(), None);
+}
+
+fn messages(answer: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(answer.to_vec()).unwrap();
+    text.split('\x1e').skip(1).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_page_fetches_all_that_has_come_and_then_why_it_ended() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let flood = Answer::Flood { messages: 100, bytes: 10, sent: sent.clone() };
+    let (connection, lives) = (connection(flood).await, Lives::default());
+    let live = lives.open(&connection).await.unwrap();
+    let mut numbers = Vec::new();
+    let mut answers = 0;
+    let ended = loop {
+        match lives.next(live).await {
+            Ok(answer) => {
+                answers += 1;
+                numbers.extend(messages(&answer));
+                // So that more than one is waiting.
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            Err(ended) => break ended,
+        }
+    };
+    let wanted = (0..100).map(|number| format!("{{\"number\":{number},\"pad\":\"xxxxxxxxxx\"}}"));
+    assert_eq!(numbers, wanted.collect::<Vec<_>>());
+    assert!(answers < 100, "{answers} answers");
+    assert_eq!(ended, ConnectionError::Broken("the collector closed the socket".into()));
+    assert!(matches!(lives.next(live).await, Err(ConnectionError::Refused(_))), "its id is void");
+}
+
+#[tokio::test]
+async fn a_page_that_fetches_nothing_holds_a_bounded_amount() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let flood = Answer::Flood { messages: 200, bytes: 100_000, sent: sent.clone() };
+    let (connection, lives) = (connection(flood).await, Lives::default());
+    let live = lives.open(&connection).await.unwrap();
+    let mut before = usize::MAX;
+    while before != sent.load(Ordering::SeqCst) {
+        before = sent.load(Ordering::SeqCst);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    assert!((10..60).contains(&before), "{before} messages of 100 kB were read ahead");
+    let mut came = 0;
+    while let Ok(answer) = lives.next(live).await {
+        came += messages(&answer).len();
+    }
+    assert_eq!(came, 200, "a slow page misses nothing");
+}
+
+#[tokio::test]
+async fn closing_a_socket_ends_the_wait_for_it() {
+    let (connection, lives) = (connection(Answer::Echo).await, Lives::default());
+    let live = lives.open(&connection).await.unwrap();
+    let waiting = tokio::spawn({
+        let lives = lives.clone();
+        async move { lives.next(live).await }
+    });
+    tokio::task::yield_now().await;
+    lives.close(live);
+    assert!(waiting.await.unwrap().is_err());
+    for _ in 0..crate::live::MOST {
+        lives.open(&connection).await.unwrap();
+    }
+    assert!(lives.open(&connection).await.is_err(), "a page holds so many and no more");
 }
 
 #[tokio::test]

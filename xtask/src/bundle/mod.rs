@@ -82,7 +82,16 @@ fn make() -> Result<()> {
         .args(["build", "--ci", "--bundles", "deb,rpm", "--config"])
         .arg(config.to_string())
         .dir(places::root().join("src-tauri"))
-        .run()
+        .run()?;
+    ["deb", "rpm"].iter().try_for_each(|kind| without_blanks(&newest(kind)?))
+}
+
+/// The bundler names files as people name the app; in a shell a name without blanks is kinder.
+fn without_blanks(package: &Path) -> Result<()> {
+    let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let plain = name.replace(' ', "-").to_lowercase();
+    std::fs::rename(package, package.with_file_name(plain))
+        .with_context(|| format!("cannot rename {name}"))
 }
 
 fn newest(kind: &str) -> Result<PathBuf> {
