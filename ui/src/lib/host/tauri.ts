@@ -33,6 +33,8 @@ interface ShellError {
 
 /** Stands before each message of an answer of `live_next`. */
 const RECORD_SEPARATOR = '\x1e';
+/** A hidden page has no frames. */
+const HIDDEN_PAUSE_MS = 100;
 
 /** Codes after which the same credentials will be refused again. */
 const REFUSED = new Set(['unauthorized', 'forbidden', 'unknown_connection']);
@@ -41,6 +43,18 @@ function failure(cause: unknown): Error {
   const shell = (typeof cause === 'object' && cause !== null ? cause : {}) as ShellError;
   const message = shell.message ?? String(cause);
   return REFUSED.has(shell.code ?? '') ? new HostRefused(message) : new HostUnreachable(message, { cause });
+}
+
+function nextFrame(): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      cancelAnimationFrame(frame);
+      resolve();
+    };
+    const timer = setTimeout(done, HIDDEN_PAUSE_MS);
+    const frame = requestAnimationFrame(done);
+  });
 }
 
 function on<T>(event: string, call: (payload: T) => void): Promise<() => void> {
@@ -104,7 +118,10 @@ export class TauriHost implements Host {
     };
   }
 
-  /** Fetches what has come, again and again: one answer holds all that was waiting. */
+  /**
+   * Fetches what has come, once a frame at most: more often nobody would see it, and each question costs the webview
+   * more than what it brings. One answer holds all that was waiting.
+   */
   private async receive(live: number, handlers: LiveHandlers, closed: () => boolean): Promise<void> {
     const decoder = new TextDecoder();
     while (!closed()) {
@@ -125,6 +142,7 @@ export class TauriHost implements Host {
           reportError(cause);
         }
       }
+      await nextFrame();
     }
   }
 
