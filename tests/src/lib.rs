@@ -32,6 +32,7 @@ pub mod pty;
 pub mod sink;
 pub mod spool;
 pub mod stamped;
+pub mod steady;
 pub mod viewer;
 pub mod wait;
 

@@ -118,6 +118,22 @@ impl Journal {
         self.ends.partition_point(|&end| end <= bytes)
     }
 
+    /// How often files whose name ends in `ending` were written from their beginning.
+    pub fn begun(&self, ending: &str) -> usize {
+        let mut watched = HashSet::new();
+        let mut times = 0;
+        for operation in &self.operations {
+            match operation {
+                Operation::Open { inode, path, .. } if path.to_string_lossy().ends_with(ending) => {
+                    watched.insert(*inode);
+                }
+                Operation::Write { inode, offset: 0, .. } if watched.contains(inode) => times += 1,
+                _ => {}
+            }
+        }
+        times
+    }
+
     /// Whether every file whose name ends in `ending` was synced after its last change.
     pub fn is_synced(&self, ending: &str) -> bool {
         let mut watched = HashSet::new();

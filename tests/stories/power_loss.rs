@@ -48,7 +48,8 @@ fn length(journal: &Path) -> u64 {
 }
 
 /// Two consoles write, each acknowledgement is a promise; the collector is killed and started again
-/// in between, so that its start (which folds the write-ahead log in) is cut as well.
+/// in between, so that its start (which folds the write-ahead log in) is cut as well. The log is folded in and begun anew, and
+/// its tail sealed, every few dozen frames: that is cut too.
 fn record_collector(dir: &Path, dice: &mut Dice) -> Result<(Journal, Vec<Promise>, Vec<Stream>)> {
     let (root, file) = (dir.join("disk"), dir.join("journal"));
     std::fs::create_dir(&root)?;
@@ -56,6 +57,7 @@ fn record_collector(dir: &Path, dice: &mut Dice) -> Result<(Journal, Vec<Promise
     for (name, value) in environment(&shim(dir)?, &root, &file) {
         collector = collector.env(&name, value);
     }
+    collector = collector.env("DECKPORT_WAL_BYTES", "65536").env("DECKPORT_TAIL_BYTES", "16384");
     let mut streams = vec![Stream::new("bay-1"), Stream::new("bay-2")];
     let mut promises = Vec::new();
     for session in 0..3 {
@@ -142,8 +144,16 @@ fn the_collector_keeps_what_it_acknowledged() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut dice = Dice::from_environment("power cuts of the collector");
     let (journal, promises, streams) = record_collector(dir.path(), &mut dice)?;
-    println!("{:?}, {} promises", journal.counts(), promises.len());
+    println!(
+        "{:?}, {} promises, log begun {}",
+        journal.counts(),
+        promises.len(),
+        journal.begun("-wal")
+    );
     ensure!(journal.counts().syncs > 100, "the layer saw too little: {:?}", journal.counts());
+    // Each of three starts begins the write-ahead log, and so does what is folded in while it runs.
+    let begun = journal.begun("-wal");
+    ensure!(begun > 6, "the write-ahead log was begun only {begun} times");
     for cut in 0..count("DECKPORT_CUTS", 24) {
         let done = moment(&journal, &promises, &mut dice);
         let data = dir.path().join(format!("cut-{cut}"));

@@ -72,6 +72,12 @@ pub(crate) struct Serve {
     /// A running deployment that prints nothing for so many seconds is silent.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     silence_after: u64,
+    /// The write-ahead log is folded into the database from so many bytes on.
+    #[arg(long, env = "DECKPORT_WAL_BYTES", hide = true)]
+    wal_bytes: Option<u64>,
+    /// The log's tail is sealed from so many bytes on.
+    #[arg(long, env = "DECKPORT_TAIL_BYTES", hide = true)]
+    tail_bytes: Option<usize>,
 }
 
 #[derive(Debug, Args)]

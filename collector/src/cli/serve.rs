@@ -16,6 +16,8 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     config.listen = Some(options.listen);
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);
+    config.bounds.wal_bytes = options.wal_bytes.unwrap_or(config.bounds.wal_bytes);
+    config.bounds.tail_bytes = options.tail_bytes.unwrap_or(config.bounds.tail_bytes);
     // Handlers stand before the start is announced: whoever reads the line may send the signal.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

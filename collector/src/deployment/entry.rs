@@ -106,6 +106,9 @@ static EVENT: Table = Table {
 /// What is known is written beside a frame at least this often while frames come.
 const SAVE_EVERY_US: i64 = 1_000_000;
 
+/// Frames that are looked at one by one before they are searched.
+const LAST_FEW: usize = 8;
+
 /// Orders on their way to one socket.
 const ORDERS: usize = 8;
 
@@ -434,7 +437,14 @@ impl Entry {
         if first.first_seq > seq {
             return None;
         }
-        let from = inner.ring.partition_point(|frame| frame.last_seq < seq);
+        // Who follows wants the last few: each frame that is looked at for that is one out of the processor's cache.
+        let wanted = |frame: &&Arc<StoredFrame>| frame.last_seq >= seq;
+        let last = inner.ring.iter().rev().take(LAST_FEW).take_while(wanted).count();
+        let from = if last < LAST_FEW {
+            inner.ring.len() - last
+        } else {
+            inner.ring.partition_point(|frame| frame.last_seq < seq)
+        };
         let mut sum = 0;
         let frames = inner.ring.iter().skip(from).take_while(|frame| {
             let take = sum < bytes;

@@ -18,8 +18,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-/// A board changes no more often than this for its viewers.
+/// A board changes no more often than this for its viewers, and the less often the more of it changes: nobody reads dozens of
+/// lines ten times a second, and a page that draws them has no time left for the log that is open.
 const FLEET_PACE: Duration = Duration::from_millis(100);
+const FLEET_PACE_EACH: Duration = Duration::from_millis(4);
+const FLEET_PACE_MOST: Duration = Duration::from_secs(1);
 const DEPLOYMENT_PACE: Duration = Duration::from_millis(50);
 /// A window changes once a painted frame.
 const WINDOW_PACE: Duration = Duration::from_millis(8);
@@ -180,12 +183,15 @@ impl Subscription {
         let mut cursor = *version.borrow_and_update();
         let deployments = self.live.deployments.board(self.tenant);
         self.snapshot(cursor, Snapshot::Fleet(FleetSnapshot { deployments })).await?;
+        let mut pace = FLEET_PACE;
         loop {
-            tokio::time::sleep(FLEET_PACE).await;
+            tokio::time::sleep(pace).await;
             version.changed().await.map_err(|_| End::Gone)?;
             let now = *version.borrow_and_update();
             let (changed, removed) = self.live.deployments.changed(self.tenant, Some(cursor));
             cursor = now;
+            let many = u32::try_from(changed.len()).unwrap_or(u32::MAX);
+            pace = FLEET_PACE_MOST.min(FLEET_PACE + FLEET_PACE_EACH.saturating_mul(many));
             if !changed.is_empty() || !removed.is_empty() {
                 self.delta(cursor, Delta::Fleet(FleetDelta { changed, removed })).await?;
             }

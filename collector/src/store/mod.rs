@@ -9,8 +9,11 @@
 //!   disk holds, so nothing more is written or acknowledged and the process starts anew from the disk.
 //! * SQLite's own checkpoints are off: their failures would be silent. The writer runs them.
 
+mod checkpoint;
 mod write;
 mod writer;
+
+use checkpoint::Checkpoint;
 
 pub use write::{Done, Guard, Row, Statement, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
@@ -53,6 +56,8 @@ pub enum OpenError {
 pub struct Store {
     readers: SqlitePool,
     writer: Writer,
+    /// Outlives the readers: see [`Checkpoint`].
+    _database: Arc<File>,
     _lock: File,
 }
 
@@ -71,7 +76,8 @@ impl Store {
         let database = |source| OpenError::Database { path: path.clone(), source };
         // Made here so that the file, and what SQLite puts beside it, is its owner's alone.
         let make = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        make.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+        let database_file =
+            make.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
 
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -83,6 +89,8 @@ impl Store {
             // The writer has a statement for each number of rows in each table.
             .statement_cache_capacity(512)
             .pragma("wal_autocheckpoint", "0")
+            // What a reader that took long made of it is given back when the log starts over.
+            .pragma("journal_size_limit", (4 * config.bounds.wal_bytes).to_string())
             .pragma("cache_size", "-8192")
             // Some statements keep a journal of their own; it need not be a file.
             .pragma("temp_store", "memory")
@@ -106,11 +114,11 @@ impl Store {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(database)?;
-        let wal = dir.join("collector.db-wal");
-        let writer =
-            Writer::start(connection, checkpointer, wal, config.bounds, metrics, tasks, stop)
-                .map_err(OpenError::Thread)?;
-        Ok(Self { readers, writer, _lock: lock })
+        let database = Arc::new(database_file);
+        let checkpoint = Checkpoint::new(checkpointer, Arc::clone(&database));
+        let writer = Writer::start(connection, checkpoint, config.bounds, metrics, tasks, stop)
+            .map_err(OpenError::Thread)?;
+        Ok(Self { readers, writer, _database: database, _lock: lock })
     }
 
     /// For reading. Readers never block the writer.
@@ -149,5 +157,27 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 async fn close(connection: sqlx::SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::warn!(error = %error, "a database connection did not close cleanly");
+    }
+}
+
+/// SQLITE_IOERR_SHMSIZE: the index of the write-ahead log could not grow. Nothing was written.
+const IOERR_SHMSIZE: i32 = 4874;
+
+/// What an error of SQLite means for the write. The numbers are SQLite's primary result codes.
+fn judge(error: &sqlx::Error) -> WriteError {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
+        _ => None,
+    };
+    match code {
+        Some(IOERR_SHMSIZE) => WriteError::Full,
+        Some(code) => match code & 0xff {
+            13 => WriteError::Full,
+            // busy, locked, too big, constraint, mismatch, range, error
+            1 | 5 | 6 | 18 | 19 | 20 | 25 => WriteError::Refused(error.to_string().into()),
+            // ioerr, corrupt, read-only, cannot open, not a database, no memory, anything else
+            _ => WriteError::Fatal(error.to_string().into()),
+        },
+        None => WriteError::Fatal(error.to_string().into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The one writer: group commit of whatever waits, and checkpoints.
+//! The one writer: group commit of whatever waits, and when to checkpoint.
 //!
 //! Writers of data hand in [`Write`]s: rows of tables and single statements that belong in one
 //! transaction. The writer takes what waits, merges rows of the same table into statements of many
@@ -12,14 +12,15 @@
 //! Failure modes: see [`WriteError`]. A group that fails for a reason of its content is tried again
 //! write by write, so that only the culprit is refused.
 
+use super::checkpoint::{self, Checkpoint};
+use super::judge;
 use super::write::{Table, Value, Write, WriteError};
 use crate::config::Bounds;
 use crate::metrics::Metrics;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -62,8 +63,7 @@ pub struct Writer {
 impl Writer {
     pub(super) fn start(
         connection: SqliteConnection,
-        checkpointer: SqliteConnection,
-        wal: PathBuf,
+        checkpoint: Checkpoint,
         bounds: Bounds,
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
@@ -76,11 +76,7 @@ impl Writer {
             sql: HashMap::new(),
             metrics: Arc::clone(&metrics),
             failed: failed_tx,
-            checkpoint: Arc::new(Checkpoint {
-                connection: tokio::sync::Mutex::new(Some(checkpointer)),
-                outcome: Mutex::new(None),
-            }),
-            wal,
+            checkpoint: Arc::new(checkpoint),
             wal_bytes: bounds.wal_bytes,
             sized: Instant::now(),
         };
@@ -148,58 +144,12 @@ impl Writer {
     }
 }
 
-/// What copies the write-ahead log into the database beside the writer.
-struct Checkpoint {
-    connection: tokio::sync::Mutex<Option<SqliteConnection>>,
-    /// `Ok`: all but a little is copied, and the writer may do the rest.
-    outcome: Mutex<Option<Result<(), WriteError>>>,
-}
-
-/// The writer does the rest of a checkpoint when it is no more than this.
-const LITTLE_BYTES: i64 = 1024 * 1024;
-/// How often the checkpoint runs after what was written meanwhile. Each time there is less of it.
-const PASSES: usize = 6;
-
-impl Checkpoint {
-    /// Copies what the log holds, until little is left.
-    async fn run(&self, metrics: &Metrics) {
-        let mut connection = self.connection.lock().await;
-        let Some(connection) = connection.as_mut() else { return };
-        let mut outcome = Ok(());
-        for _ in 0..PASSES {
-            let began = Instant::now();
-            let result = sqlx::query_as::<_, (i64, i64, i64)>("pragma wal_checkpoint(passive)")
-                .fetch_one(&mut *connection)
-                .await;
-            metrics.checkpoint_seconds.observe_time(began.elapsed());
-            match result {
-                // Pages in the log, and how many of them are copied.
-                Ok((_, logged, copied)) => {
-                    if (logged - copied) * i64::from(super::PAGE_BYTES) <= LITTLE_BYTES {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    outcome = Err(judge(&error));
-                    break;
-                }
-            }
-        }
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-    }
-
-    fn take_outcome(&self) -> Option<Result<(), WriteError>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 struct Task {
     connection: SqliteConnection,
     sql: HashMap<(&'static Table, usize), SqlStr>,
     metrics: Arc<Metrics>,
     failed: watch::Sender<Option<Arc<str>>>,
     checkpoint: Arc<Checkpoint>,
-    wal: PathBuf,
     wal_bytes: u64,
     /// When the log's size was looked at last.
     sized: Instant,
@@ -251,9 +201,7 @@ impl Task {
                 return;
             }
         }
-        if let Some(connection) = self.checkpoint.connection.lock().await.take() {
-            super::close(connection).await;
-        }
+        self.checkpoint.end().await;
         if let Err(error) =
             sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut self.connection).await
         {
@@ -412,47 +360,30 @@ impl Task {
         self.sql.entry((table, rows)).or_insert_with(make).clone()
     }
 
-    /// Folds the write-ahead log into the database. The long part runs beside the writer, the short rest here, so that
-    /// the log starts over.
+    /// Folds the write-ahead log into the database when it has grown. The long part runs beside the writer, the rest here.
     async fn keep_wal_small(&mut self) -> Result<(), Arc<str>> {
-        match self.checkpoint.take_outcome() {
-            Some(Err(WriteError::Fatal(reason))) => return Err(reason),
-            Some(Ok(())) => return self.cut_wal().await,
-            Some(Err(_)) | None => {}
+        let result = match self.checkpoint.take_outcome() {
+            Some(Ok(())) => checkpoint::finish(&mut self.connection, &self.metrics).await,
+            Some(Err(error)) => Err(error),
+            None if self.sized.elapsed() < SIZED_EVERY => Ok(()),
+            None => self.look_at_wal().await,
+        };
+        match result {
+            Err(WriteError::Fatal(reason)) => Err(reason),
+            // What a full disk or a busy reader prevents is tried again.
+            Err(_) | Ok(()) => Ok(()),
         }
-        if self.sized.elapsed() < SIZED_EVERY {
-            return Ok(());
-        }
-        self.sized = Instant::now();
-        let bytes = std::fs::metadata(&self.wal).map_or(0, |meta| meta.len());
-        self.metrics.wal_bytes.set(bytes as i64);
-        let is_free =
-            self.checkpoint.connection.try_lock().is_ok_and(|connection| connection.is_some());
-        if bytes >= self.wal_bytes && is_free {
-            let (checkpoint, metrics) = (Arc::clone(&self.checkpoint), Arc::clone(&self.metrics));
-            // Its owner is the lock: the writer takes that before it ends.
-            tokio::spawn(async move { checkpoint.run(&metrics).await });
-        }
-        Ok(())
     }
 
-    /// The checkpoint beside us did all but the last moments: do those, and start the log over unless a
-    /// reader still needs it. Waits for nobody.
-    async fn cut_wal(&mut self) -> Result<(), Arc<str>> {
-        let began = Instant::now();
-        for sql in [
-            "pragma wal_checkpoint(passive)",
-            "pragma busy_timeout = 0",
-            "pragma wal_checkpoint(truncate)",
-            "pragma busy_timeout = 10000",
-        ] {
-            if let Err(error) = sqlx::query(sql).execute(&mut self.connection).await
-                && let WriteError::Fatal(reason) = judge(&error)
-            {
-                return Err(reason);
-            }
+    async fn look_at_wal(&mut self) -> Result<(), WriteError> {
+        self.sized = Instant::now();
+        let bytes = checkpoint::logged_bytes(&mut self.connection).await?;
+        self.metrics.wal_bytes.set(bytes as i64);
+        if bytes >= self.wal_bytes && self.checkpoint.is_free() {
+            let (checkpoint, metrics) = (Arc::clone(&self.checkpoint), Arc::clone(&self.metrics));
+            // Its owner is its lock: the writer takes that before it ends.
+            tokio::spawn(async move { checkpoint.run(&metrics).await });
         }
-        self.metrics.checkpoint_seconds.observe_time(began.elapsed());
         Ok(())
     }
 }
@@ -509,26 +440,4 @@ fn bind(arguments: &mut SqliteArguments, values: &[Value]) -> Result<(), WriteEr
         .map_err(|error| WriteError::Refused(error.to_string().into()))?;
     }
     Ok(())
-}
-
-/// SQLITE_IOERR_SHMSIZE: the index of the write-ahead log could not grow. Nothing was written.
-const IOERR_SHMSIZE: i32 = 4874;
-
-/// What an error of SQLite means for the write. The numbers are SQLite's primary result codes.
-fn judge(error: &sqlx::Error) -> WriteError {
-    let code = match error {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
-        _ => None,
-    };
-    match code {
-        Some(IOERR_SHMSIZE) => WriteError::Full,
-        Some(code) => match code & 0xff {
-            13 => WriteError::Full,
-            // busy, locked, too big, constraint, mismatch, range, error
-            1 | 5 | 6 | 18 | 19 | 20 | 25 => WriteError::Refused(error.to_string().into()),
-            // ioerr, corrupt, read-only, cannot open, not a database, no memory, anything else
-            _ => WriteError::Fatal(error.to_string().into()),
-        },
-        None => WriteError::Fatal(error.to_string().into()),
-    }
 }

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
 use deckport_tests::printing::{Consoles, Load};
 use deckport_tests::stamped::{Came, Follower, boot_us};
+use deckport_tests::steady::Watch;
 use deckport_tests::{Agent, Collector};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let api = collector.api()?;
     let ids = consoles.listed(&api)?;
     let mut follower = Follower::start(&api, &ids)?;
+    let watch = Watch::start();
     // The replay and the processes' start are not what is measured.
     let from = boot_us() + 5_000_000;
     let until = from + measured * 1_000_000;
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     while boot_us() < until + 1_000_000 {
         follower.take(Duration::from_millis(100), &mut came)?;
     }
+    let slow = watch.end()?;
     consoles.end()?;
     collector.stop()?;
     ensure!(follower.violations.is_empty(), "{:?}", follower.violations.first());
@@ -59,6 +62,13 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("bare loopback echo p99", echo.at(0.99))
             .at_most(20.0 + probe.at(0.99)),
     );
+    let whole = |line: &&Came| {
+        (from..until).contains(&line.printed_us)
+            && !slow.touches(line.printed_us, line.printed_us + line.took_us)
+    };
+    let steady =
+        Spread::of(came.iter().filter(whole).map(|line| line.took_us as f64 / 1e3).collect());
+    report.slow("latency", &slow, &steady);
     let part = |of: fn(&Came) -> u64| {
         let within = from..until;
         let lines = came.iter().filter(|line| within.contains(&line.printed_us));

@@ -13,6 +13,7 @@ use deckport_tests::dice::Dice;
 use deckport_tests::measure::{Spread, median, probe_disk};
 use deckport_tests::printing::{Consoles, Load};
 use deckport_tests::stamped::boot_us;
+use deckport_tests::steady::Watch;
 use deckport_tests::{Agent, Call, Process, programs};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -57,6 +58,7 @@ async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let consoles = Consoles::start(load, console)?;
     let ids = consoles.listed(&api)?;
     probe.open(ids.first().context("a deployment")?).await?;
+    let watch = Watch::start();
     let from = boot_us() + SETTLED_US;
     let until_us = from + measured * 1_000_000;
     let mut shown: Vec<Shown> = Vec::new();
@@ -65,6 +67,7 @@ async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         shown.extend(probe.shown().await?);
     }
     let seen = probe.seen().await?;
+    let slow = watch.end()?;
     consoles.end()?;
     ensure!(seen.violations.is_empty(), "{:?}", seen.violations);
     let round = |number: u64| {
@@ -87,6 +90,12 @@ async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("one frame of the idle page", frame)
             .at_most(120.0),
     );
+    let whole = |line: &&Shown| {
+        (from..until_us).contains(&line.printed_us)
+            && !slow.touches(line.printed_us, line.printed_us + (line.took_ms * 1e3) as u64)
+    };
+    let steady = Spread::of(shown.iter().filter(whole).map(|line| line.took_ms).collect());
+    report.slow("viewer", &slow, &steady);
     // A page that gets no processor time paints seldom, and lines pass between two frames.
     report.add(Figure::new(
         "viewer: lines that stood on the screen",

@@ -71,12 +71,13 @@ export class Viewer {
   });
   readonly maxTop = $derived(Math.max(0, this.display.length - this.height));
   readonly unseen = $derived(this.following ? 0 : Math.max(0, this.total - this.seenTotal));
+  /** How many rows are on screen at most, one of them in parts. */
+  readonly pool = $derived(Math.ceil(this.height) + 1);
   readonly slots = $derived.by<Slot[]>(() => {
     void this.version;
     const out: Slot[] = [];
     const first = Math.floor(this.top);
-    const count = Math.ceil(this.height) + 1;
-    for (let position = first; position < first + count; position++) {
+    for (let position = first; position < first + this.pool; position++) {
       const item = this.display.at(position);
       if (!item) break;
       out.push({ position, item, row: item.kind === 'row' ? this.pages.get(item.row) : undefined });
