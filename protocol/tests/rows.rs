@@ -255,6 +255,17 @@ fn the_failing_line_is_the_first_error_of_the_failing_phase() {
 }
 
 #[test]
+fn tidying_up_after_an_error_does_not_hide_it() {
+    let error = "E: Unable to locate package foo";
+    assert_eq!(failing(&format!("--- Install\n{error}\n--- Cleanup\nremoving files\n")), error);
+    let group = "::group::Install\n::error::cannot fetch foo\n::endgroup::\nCleaning up\n";
+    assert_eq!(failing(group), "cannot fetch foo");
+    // An old one was survived, and an error while tidying up is the newer news.
+    assert_eq!(failing(&format!("--- A\n{error}\n--- B\nfine\n--- C\nbye\n")), "bye");
+    assert_eq!(failing(&format!("--- A\n{error}\n--- B\nE: new\n")), "E: new");
+}
+
+#[test]
 fn without_an_error_row_it_is_the_last_line_of_the_phase() {
     assert_eq!(
         failing("--- A\nfine\n--- B\nchecking disk\nnot what I want\n\n"),

@@ -21,6 +21,9 @@ const EVERY: Duration = Duration::from_millis(5);
 /// Slow: the work takes so many times the median.
 const SLOW: f64 = 4.0;
 
+/// What begins so shortly before a slow phase is under way when that comes.
+const SOON_US: u64 = 20_000;
+
 /// A piece of work: when it was begun and over (boot-time clock), and the processor time it took, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -102,10 +105,11 @@ impl Slow {
         Self { phases, share: slow as f64 / watched }
     }
 
-    /// Whether the machine was slow at some time within.
-    pub fn touches(&self, from_us: u64, to_us: u64) -> bool {
-        let next = self.phases.partition_point(|&(_, to)| to < from_us);
-        self.phases.get(next).is_some_and(|&(from, _)| from <= to_us)
+    /// Whether the machine was slow at this time, or soon after. Asked of the moment at which something began: asking for how
+    /// long it took as well would leave out what took long.
+    pub fn meets(&self, at_us: u64) -> bool {
+        let next = self.phases.partition_point(|&(_, to)| to < at_us);
+        self.phases.get(next).is_some_and(|&(from, _)| from <= at_us + SOON_US)
     }
 }
 
@@ -123,8 +127,9 @@ mod tests {
             .collect();
         let slow = Slow::of(&pieces);
         assert_eq!(slow.phases, [(10_100, 25_000), (30_100, 40_000)]);
-        assert!(slow.touches(9_000, 11_000) && slow.touches(12_000, 13_000));
-        assert!(slow.touches(24_000, 99_000) && !slow.touches(25_001, 30_099));
-        assert!(!slow.touches(0, 10_099) && !slow.touches(40_001, 99_000));
+        assert!(slow.meets(10_100) && slow.meets(25_000) && slow.meets(30_100 - SOON_US));
+        assert!(!slow.meets(40_001) && !slow.meets(99_000));
+        let early = Slow { phases: vec![(50_000, 60_000)], share: 0.0 };
+        assert!(early.meets(30_000) && !early.meets(29_999) && !early.meets(60_001));
     }
 }

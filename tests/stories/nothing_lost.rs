@@ -212,6 +212,19 @@ fn a_full_disk_of_the_collector_refuses_loudly_and_heals() -> Result<()> {
     let mut second = quiet(&other.wrap(&Call::bash("echo begun; exit 0"))?)?;
     ensure!(collector.runs(), "the collector died: {}", collector.log());
 
+    // One that starts on a full disk cannot fold anything in, and shows all that it has.
+    collector.kill();
+    collector.spawn()?;
+    eventually(LONG, "a collector starts on a full disk", || {
+        let alive = collector.api().ok()?.get("/healthz").ok()?.status == 200;
+        alive.then_some(())
+    })
+    .with_context(|| collector.log())?;
+    ensure!(collector.log().contains("what is stored can be read"), "{}", collector.log());
+    let kept = collector.raw(&id)?;
+    ensure!(kept.len() >= viewer.output_bytes(), "what was shown before is not there");
+    assert_same("logs --raw on a full disk", &kept, &feed.expected()[..kept.len()]);
+
     std::fs::remove_file(&ballast)?;
     eventually(LONG, "records flow again", || (viewer.cursor() > stuck).then_some(()))?;
     feed.close();

@@ -3,6 +3,7 @@
 use super::Serve;
 use anyhow::Context as _;
 use deckport_collector::{Collector, Config};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,7 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DECKPORT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 
     let mut config = Config::new(&options.data);
     config.listen = Some(options.listen);

@@ -152,7 +152,10 @@ impl Log {
             transients_per_second: u32::MAX,
         };
         let log = Self { store, tail: Arc::new(Tail::new(seal_bytes)), limits };
-        log.seal_all().await?;
+        match log.seal_all().await {
+            Err(LogError::Write(WriteError::Full)) => log.adopt().await?,
+            sealed => sealed?,
+        }
         Ok(log)
     }
 

@@ -10,13 +10,17 @@
 //! * [`Tail`] holds, in memory, every durable frame that is not known to be sealed. A reader takes those first and then
 //!   reads `frame` for what lies before them: what is sealed in between is found twice, not never.
 //! * Rows of `tail` are deleted only below the lowest id that is not sealed, ids on their way to the disk included.
-//! * What a former process left in `tail` is sealed before anybody reads ([`Log::open`]).
+//! * What a former process left in `tail` is sealed before anybody reads ([`Log::open`]); where the disk is too full for that,
+//!   it is read into memory and sealed later, like what is new.
 //!
 //! Bounds: appending waits while the tail holds [`FULL`] times what it is sealed at. A full disk stops sealing and nothing
 //! else: it is tried again.
 
 use super::{Log, LogError, NewFrame, StreamKey, frame_values};
 use crate::store::{Row, Statement, Table, Value, Write, WriteError};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use sqlx::Row as _;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,13 +61,20 @@ const SEAL_ALL: [&str; 2] = [
     "delete from tail",
 ];
 
+/// What a former process left and had not sealed.
+const LEFT: &str = "select id, stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
+     errors, warnings, received_at, state_before, payload from tail \
+     where not exists (select 1 from frame \
+                       where frame.stream = tail.stream and frame.first_seq = tail.first_seq) \
+     order by id";
+
 /// A frame in the tail.
 #[derive(Debug)]
 pub(super) struct Unsealed {
     id: i64,
     pub(super) frame: NewFrame,
-    /// Its share of the tail's bound.
-    _room: Room,
+    /// Its share of the tail's bound; what a former process left has none.
+    _room: Option<Room>,
 }
 
 /// A place in the tail for so many bytes, given back when it is dropped.
@@ -122,7 +133,7 @@ impl Tail {
         let mut values: Vec<Value> = Vec::with_capacity(TAIL.columns);
         values.push(id.into());
         values.extend(frame_values(&frame));
-        (Arc::new(Unsealed { id, frame, _room: room }), Row { table: &TAIL, values })
+        (Arc::new(Unsealed { id, frame, _room: Some(room) }), Row { table: &TAIL, values })
     }
 
     /// The frame is durable; or nothing of it was stored.
@@ -139,6 +150,16 @@ impl Tail {
         if full {
             self.grown.notify_one();
         }
+    }
+
+    fn adopt(&self, unsealed: Unsealed) {
+        self.lock().ids.insert(unsealed.id);
+        self.landed(Arc::new(unsealed), true);
+    }
+
+    fn begin_behind(&self, id: i64) {
+        let mut inner = self.lock();
+        inner.last_id = inner.last_id.max(id);
     }
 
     /// Looks at a stream's frames, oldest first; `None` when it has none here.
@@ -214,6 +235,36 @@ impl Log {
         Ok(self.store.writer().write(write).await?)
     }
 
+    /// Takes what a former process left into the tail in memory.
+    pub(super) async fn adopt(&self) -> Result<(), LogError> {
+        let mut rows = sqlx::query(LEFT).fetch(self.store.readers());
+        while let Some(row) = rows.try_next().await? {
+            let count = |at: usize| row.try_get::<i64, _>(at).map(i64::cast_unsigned);
+            let frame = NewFrame {
+                stream: StreamKey(row.try_get(1)?),
+                first_seq: count(2)?,
+                last_seq: count(3)?,
+                first_row: count(4)?,
+                rows: count(5)?,
+                first_byte: count(6)?,
+                bytes: count(7)?,
+                errors: count(8)?,
+                warnings: count(9)?,
+                received_at: row.try_get(10)?,
+                state_before: row.try_get::<Option<Vec<u8>>, _>(11)?.map(Bytes::from),
+                payload: row.try_get::<Vec<u8>, _>(12)?.into(),
+            };
+            self.tail.adopt(Unsealed { id: row.try_get(0)?, frame, _room: None });
+        }
+        drop(rows);
+        // Those that were sealed are still in the table, and an id is used once.
+        let last = sqlx::query_scalar::<_, Option<i64>>("select max(id) from tail")
+            .fetch_one(self.store.readers())
+            .await?;
+        self.tail.begin_behind(last.unwrap_or(0));
+        Ok(())
+    }
+
     /// Seals the tail whenever it has grown, until `stop`. What is left then is sealed at the next start.
     pub async fn keep_sealing(self, stop: CancellationToken) {
         let mut deleted = 0;
@@ -223,12 +274,15 @@ impl Log {
                 () = stop.cancelled() => return,
                 () = self.tail.grown.notified() => {}
             }
+            let mut told = false;
             // Exits when the tail is sealed, or the writer is no more.
             while let Err(error) = self.seal(&mut deleted).await {
                 if matches!(error, WriteError::Fatal(_) | WriteError::Stopping) {
                     return;
                 }
-                tracing::warn!(%error, "the log's tail could not be sealed; it is kept and tried again");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "the log's tail cannot be sealed; it is kept, and tried again each second");
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(TRY_AGAIN) => {}

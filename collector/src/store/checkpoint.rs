@@ -6,10 +6,9 @@
 //! waits for its own bytes alone, not for the file system's journal.
 
 use super::write::WriteError;
-use super::{PAGE_BYTES, judge};
+use super::{Held, PAGE_BYTES, judge};
 use crate::metrics::Metrics;
 use sqlx::sqlite::SqliteConnection;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
@@ -18,21 +17,28 @@ const LITTLE_BYTES: i64 = 1024 * 1024;
 /// How often the log is copied after what was written meanwhile. Each time there is less of it.
 const PASSES: usize = 6;
 
+/// How far a [`Checkpoint::run`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// A little is left, which the writer may do.
+    AllButLittle,
+    /// A reader needs what is in the log, or it grew faster than it was copied.
+    Some,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     connection: tokio::sync::Mutex<Option<SqliteConnection>>,
-    /// The database file, to sync it beside the writer. Closing it would end SQLite's locks on that file, which belong to the
-    /// whole process: it stays open as long as any connection does.
-    database: Arc<File>,
-    /// `Ok`: all but a little is copied, and the writer may do the rest.
-    outcome: Mutex<Option<Result<(), WriteError>>>,
+    /// The database file, to sync it beside the writer.
+    held: Arc<Held>,
+    outcome: Mutex<Option<Result<Copied, WriteError>>>,
 }
 
 impl Checkpoint {
-    pub(super) fn new(connection: SqliteConnection, database: Arc<File>) -> Self {
+    pub(super) fn new(connection: SqliteConnection, held: Arc<Held>) -> Self {
         let connection = tokio::sync::Mutex::new(Some(connection));
-        Self { connection, database, outcome: Mutex::new(None) }
+        Self { connection, held, outcome: Mutex::new(None) }
     }
 
     /// Copies what the log holds, until little is left, and syncs the copy.
@@ -47,7 +53,8 @@ impl Checkpoint {
         &self,
         connection: &mut SqliteConnection,
         metrics: &Metrics,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Copied, WriteError> {
+        let mut outcome = Copied::Some;
         for _ in 0..PASSES {
             let began = Instant::now();
             let (_, logged, copied) =
@@ -57,27 +64,33 @@ impl Checkpoint {
                     .map_err(|error| judge(&error))?;
             metrics.checkpoint_seconds.observe_time(began.elapsed());
             if (logged - copied) * i64::from(PAGE_BYTES) <= LITTLE_BYTES {
+                outcome = Copied::AllButLittle;
                 break;
             }
         }
         // SQLite does this only once everything is copied: then, in the writer, there would be all of it to sync.
-        let database = Arc::clone(&self.database);
-        let synced = tokio::task::spawn_blocking(move || database.sync_data()).await;
+        let held = Arc::clone(&self.held);
+        let synced = tokio::task::spawn_blocking(move || held.database.sync_data()).await;
         match synced {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(outcome),
             Ok(Err(error)) => Err(WriteError::Fatal(error.to_string().into())),
             Err(_) => Err(WriteError::Stopping),
         }
     }
 
     /// How a [`Self::run`] ended that nobody asked about yet.
-    pub(super) fn take_outcome(&self) -> Option<Result<(), WriteError>> {
+    pub(super) fn take_outcome(&self) -> Option<Result<Copied, WriteError>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether a [`Self::run`] could begin.
     pub(super) fn is_free(&self) -> bool {
         self.connection.try_lock().is_ok_and(|connection| connection.is_some())
+    }
+
+    /// Waits for a [`Self::run`], lets none begin any more, and closes nothing in good order.
+    pub(super) async fn abandon(&self) {
+        drop(self.connection.lock().await.take());
     }
 
     /// Waits for a [`Self::run`] and lets none begin any more.

@@ -56,8 +56,14 @@ pub enum OpenError {
 pub struct Store {
     readers: SqlitePool,
     writer: Writer,
-    /// Outlives the readers: see [`Checkpoint`].
-    _database: Arc<File>,
+    _held: Arc<Held>,
+}
+
+/// Open as long as anything of the store is. Closing any descriptor of the database ends all locks that this process has on it,
+/// SQLite's among them: so it is closed last, and only then may another store be opened.
+#[derive(Debug)]
+struct Held {
+    database: File,
     _lock: File,
 }
 
@@ -103,10 +109,17 @@ impl Store {
             .await
             .map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
         // What a former process left behind is folded in before anything new is acknowledged.
-        sqlx::query("pragma wal_checkpoint(truncate)")
-            .execute(&mut connection)
-            .await
-            .map_err(database)?;
+        let folded = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut connection).await;
+        if let Err(error) = folded {
+            if !matches!(judge(&error), WriteError::Full) {
+                return Err(database(error));
+            }
+            // Everything can be read from where it is.
+            metrics.storage_full.set(1);
+            tracing::error!(
+                "the disk is full: what is stored can be read, new records are refused until there is space"
+            );
+        }
         let checkpointer = options.connect().await.map_err(database)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -114,11 +127,11 @@ impl Store {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(database)?;
-        let database = Arc::new(database_file);
-        let checkpoint = Checkpoint::new(checkpointer, Arc::clone(&database));
+        let held = Arc::new(Held { database: database_file, _lock: lock });
+        let checkpoint = Checkpoint::new(checkpointer, Arc::clone(&held));
         let writer = Writer::start(connection, checkpoint, config.bounds, metrics, tasks, stop)
             .map_err(OpenError::Thread)?;
-        Ok(Self { readers, writer, _database: database, _lock: lock })
+        Ok(Self { readers, writer, _held: held })
     }
 
     /// For reading. Readers never block the writer.

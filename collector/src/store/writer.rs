@@ -12,7 +12,7 @@
 //! Failure modes: see [`WriteError`]. A group that fails for a reason of its content is tried again
 //! write by write, so that only the culprit is refused.
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Copied};
 use super::judge;
 use super::write::{Table, Value, Write, WriteError};
 use crate::config::Bounds;
@@ -21,6 +21,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,7 @@ impl Writer {
             checkpoint: Arc::new(checkpoint),
             wal_bytes: bounds.wal_bytes,
             sized: Instant::now(),
+            full_said: None,
         };
         // A thread and a runtime of its own: a commit is a dozen short waits for the database, and among the tasks that
         // decode what consoles send each of them would wait for its turn.
@@ -153,9 +155,12 @@ struct Task {
     wal_bytes: u64,
     /// When the log's size was looked at last.
     sized: Instant,
+    /// When it was said last that the disk is full.
+    full_said: Option<Instant>,
 }
 
-const SIZED_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+const SIZED_EVERY: Duration = Duration::from_millis(100);
+const FULL_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// At most so many writes in a group: bounds the time a first one waits for the last one.
 const GROUP_WRITES: usize = 1024;
@@ -233,6 +238,8 @@ impl Task {
         while let Some(queued) = queue.recv().await {
             refuse(queued);
         }
+        // Whoever opens the database next in this process must not lose its locks to a file that is closed late.
+        self.checkpoint.abandon().await;
         // The connections are dropped, not closed: closing would try to checkpoint, a second fsync.
     }
 
@@ -293,11 +300,14 @@ impl Task {
         }
     }
 
-    fn full(&self, full: bool) {
+    fn full(&mut self, full: bool) {
         let before = self.metrics.storage_full.get() == 1;
-        if full && !before {
+        // At the edge small writes still fit between large ones that do not: that is said once a minute, not each time.
+        let lately = self.full_said.is_some_and(|said| said.elapsed() < FULL_SAID_EVERY);
+        if full && !before && !lately {
             tracing::error!("the disk is full: new records are refused until there is space");
-        } else if !full && before {
+            self.full_said = Some(Instant::now());
+        } else if !full && before && !lately {
             tracing::info!("the disk has space again: records are taken");
         }
         self.metrics.storage_full.set(i64::from(full));
@@ -363,7 +373,10 @@ impl Task {
     /// Folds the write-ahead log into the database when it has grown. The long part runs beside the writer, the rest here.
     async fn keep_wal_small(&mut self) -> Result<(), Arc<str>> {
         let result = match self.checkpoint.take_outcome() {
-            Some(Ok(())) => checkpoint::finish(&mut self.connection, &self.metrics).await,
+            Some(Ok(Copied::AllButLittle)) => {
+                checkpoint::finish(&mut self.connection, &self.metrics).await
+            }
+            Some(Ok(Copied::Some)) => Ok(()),
             Some(Err(error)) => Err(error),
             None if self.sized.elapsed() < SIZED_EVERY => Ok(()),
             None => self.look_at_wal().await,

@@ -1,8 +1,8 @@
 //! The failing line: where a viewer lands when a deployment failed.
 //!
-//! It is the first error row of the failing phase, else its last row that is not empty. The failing
-//! phase is the one that the stream ended in; output after the last phase ended counts as a phase of
-//! its own, unless it is empty.
+//! It is the first error row of the failing phase; else that of the phase before, since many scripts tidy up in a phase of
+//! its own; else the failing phase's last row that is not empty. The failing phase is the one that the stream ended in;
+//! output after the last phase ended counts as a phase of its own, unless it is empty.
 
 use super::derive::{RowFact, RowKind};
 use crate::record::Level;
@@ -22,6 +22,9 @@ pub struct FailingLines {
     phase: Option<u32>,
     first_error: Option<FailingLine>,
     last_line: Option<FailingLine>,
+    /// The first error row of the phase before.
+    #[serde(default)]
+    error_before: Option<FailingLine>,
     /// The answer if the current phase stays empty.
     before: Option<FailingLine>,
 }
@@ -31,6 +34,9 @@ impl FailingLines {
     pub fn row(&mut self, fact: &RowFact) {
         if fact.phase != self.phase {
             self.before = self.get();
+            if self.first_error.is_some() || self.last_line.is_some() {
+                self.error_before = self.first_error;
+            }
             self.phase = fact.phase;
             self.first_error = None;
             self.last_line = None;
@@ -51,6 +57,6 @@ impl FailingLines {
 
     /// The failing line, if the stream ended now.
     pub fn get(&self) -> Option<FailingLine> {
-        self.first_error.or(self.last_line).or(self.before)
+        self.first_error.or(self.error_before).or(self.last_line).or(self.before)
     }
 }

@@ -62,10 +62,8 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("bare loopback echo p99", echo.at(0.99))
             .at_most(20.0 + probe.at(0.99)),
     );
-    let whole = |line: &&Came| {
-        (from..until).contains(&line.printed_us)
-            && !slow.touches(line.printed_us, line.printed_us + line.took_us)
-    };
+    let whole =
+        |line: &&Came| (from..until).contains(&line.printed_us) && !slow.meets(line.printed_us);
     let steady =
         Spread::of(came.iter().filter(whole).map(|line| line.took_us as f64 / 1e3).collect());
     report.slow("latency", &slow, &steady);

@@ -70,13 +70,13 @@ impl Report {
         self.add(Figure::new(format!("{row}: disk probe p99"), probe.at(0.99), "ms"));
     }
 
-    /// How steady the machine was, behind the figures of a row, and what of them is left without the lines that met a slow
-    /// phase of the machine. The targets are for all lines.
+    /// How steady the machine was, behind the figures of a row, and what of them is left without the lines that were printed in
+    /// a slow phase of the machine or just before. The targets are for all lines.
     pub(crate) fn slow(&mut self, row: &str, slow: &Slow, steady: &Spread) {
         let share = format!("{row}: the machine ran at less than a quarter of its speed for");
         self.add(Figure::new(share, 100.0 * slow.share, "%"));
         for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
-            let what = format!("{row}: lines that met no such phase, {name}");
+            let what = format!("{row}: lines printed outside such phases, {name}");
             self.add(Figure::new(what, steady.at(part), "ms"));
         }
     }

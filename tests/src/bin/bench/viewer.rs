@@ -90,10 +90,8 @@ async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("one frame of the idle page", frame)
             .at_most(120.0),
     );
-    let whole = |line: &&Shown| {
-        (from..until_us).contains(&line.printed_us)
-            && !slow.touches(line.printed_us, line.printed_us + (line.took_ms * 1e3) as u64)
-    };
+    let whole =
+        |line: &&Shown| (from..until_us).contains(&line.printed_us) && !slow.meets(line.printed_us);
     let steady = Spread::of(shown.iter().filter(whole).map(|line| line.took_ms).collect());
     report.slow("viewer", &slow, &steady);
     // A page that gets no processor time paints seldom, and lines pass between two frames.
