@@ -26,6 +26,8 @@ pub enum StartError {
         "without TLS a collector listens on loopback only, and {0} is not: use 127.0.0.1 or [::1]"
     )]
     NotLoopback(SocketAddr),
+    #[error("port {} is used by another program, perhaps another collector; stop it, or listen elsewhere", .0.port())]
+    PortTaken(SocketAddr),
     #[error("{address} cannot be listened on")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
@@ -86,6 +88,17 @@ impl Collector {
         {
             return Err(StartError::NotLoopback(address));
         }
+        // Before anything is made: a port that is taken leaves nothing behind.
+        let listener = match config.listen {
+            None => None,
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|source| {
+                if source.kind() == std::io::ErrorKind::AddrInUse {
+                    StartError::PortTaken(address)
+                } else {
+                    StartError::Listen { address, source }
+                }
+            })?),
+        };
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -101,13 +114,6 @@ impl Collector {
         let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
         storage.spawn(log.clone().keep_sealing(storage_stop.clone()));
         let deployments = Arc::new(Deployments::open(&config, Arc::clone(&store), log).await?);
-        let listener = match config.listen {
-            None => None,
-            Some(address) => {
-                let bound = TcpListener::bind(address).await;
-                Some(bound.map_err(|source| StartError::Listen { address, source })?)
-            }
-        };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let ingest = Ingest {
             config: Arc::clone(&config),

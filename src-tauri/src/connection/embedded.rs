@@ -55,8 +55,11 @@ impl Server for Collector {
 
 /// Whether a start without the port may work.
 fn is_address_taken(error: &StartError) -> bool {
-    let StartError::Listen { source, .. } = error else { return false };
-    matches!(source.kind(), std::io::ErrorKind::AddrInUse | std::io::ErrorKind::PermissionDenied)
+    match error {
+        StartError::PortTaken(_) => true,
+        StartError::Listen { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
+        _ => false,
+    }
 }
 
 /// The error and its causes in one line.
