@@ -306,7 +306,7 @@ async function main() {
   await check('cancel, in two steps, by keyboard', async () => {
     const page = await open(`/deployments/${running.id}`);
     await viewerReady(page);
-    await page.focus('text=Cancel…');
+    await page.focus('[aria-label="Cancel…"]');
     await page.keyboard.press('Enter');
     assert.equal(await page.evaluate(() => document.activeElement.textContent.trim()), 'Keep running');
     await look(page, 'cancel');

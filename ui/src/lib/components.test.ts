@@ -7,6 +7,8 @@ import { FakeHost, phase, row, summary, type Answer } from '../test/fixtures';
 import type { DeploymentSummary } from './api/types';
 import CancelButton from './deployment/CancelButton.svelte';
 import { factsOf, grouped } from './deployment/context';
+import PhaseTimeline from './deployment/PhaseTimeline.svelte';
+import StatusLine from './log/StatusLine.svelte';
 
 const nowUs = () => Date.now() * 1000;
 /** jsdom has no layout, so colour contrast and page regions are checked by the browser tests. */
@@ -29,9 +31,9 @@ const info = {
   abilities: [],
 };
 
-async function started(deployments: DeploymentSummary[], answer?: Answer) {
+async function started(deployments: DeploymentSummary[], answer?: Answer, said: object = info) {
   const host = new FakeHost((request) => {
-    if (request.path === '/api/v1/info') return { body: info };
+    if (request.path === '/api/v1/info') return { body: said };
     return answer?.(request) ?? { status: 404, body: {} };
   });
   const page = render(App, { host, connections: await host.connections() });
@@ -53,6 +55,12 @@ describe('the Live screen', () => {
       'deckport-agent wrap --collector http://127.0.0.1:7443 --token-file /data/token --name "$(hostname)"',
     );
     expect(await violations(page.container)).toEqual([]);
+  });
+
+  it('promises no command when consoles cannot reach this collector', async () => {
+    await started([], undefined, { ...info, listen: null });
+    expect(await screen.findByText(/does not listen for consoles/)).toBeInTheDocument();
+    expect(screen.getByTestId('empty-state')).not.toHaveTextContent('Put this in front of');
   });
 
   it('puts failures first, and lets them be dismissed and brought back', async () => {
@@ -179,6 +187,47 @@ describe('the Deployment screen', () => {
     const error = { code: 'not_found', message: 'no such deployment', retryable: false };
     host.say({ type: 'error', id: host.idOf('deployment'), error });
     expect(await screen.findByText('This deployment is not on this collector.')).toBeInTheDocument();
+  });
+});
+
+describe('the status line', () => {
+  it.each(['succeeded', 'failed', 'cancelled', 'interrupted'] as const)(
+    'marks a run that %s as such',
+    (outcome) => {
+      const ended = summary({ state: outcome, outcome, finished_at: nowUs() });
+      render(StatusLine, { summary: ended, total: 1, connected: true });
+      expect(screen.getByTestId('log-status')).toHaveTextContent(/ended \d/);
+      expect(screen.getByRole('img', { name: outcome })).toBeInTheDocument();
+    },
+  );
+});
+
+describe('the phases', () => {
+  it('keep the running one in sight, unless the operator looks elsewhere', async () => {
+    const scrolled = vi.spyOn(Element.prototype, 'scrollIntoView');
+    const seen = () => scrolled.mock.contexts.map((row) => (row as HTMLElement).dataset['phase']);
+    const phases = [0, 1, 2, 3].map((index) => phase({ index }));
+    const at = (current: number | null) => ({
+      summary: summary({ phases, current_phase: current }),
+      now: nowUs(),
+      current: null,
+      onphase: () => undefined,
+    });
+    const region = document.body.appendChild(document.createElement('div'));
+    region.setAttribute('role', 'region');
+    const page = render(PhaseTimeline, { target: region, props: at(0) });
+    await page.rerender(at(1));
+    expect(seen()).toEqual(['0', '1']);
+    // scrolled away from it: the next one is left where it is
+    const away = vi.spyOn(page.container.querySelector('[data-phase="1"]')!, 'getBoundingClientRect');
+    away.mockReturnValue({ top: 900, bottom: 940 } as DOMRect);
+    await page.rerender(at(null));
+    await page.rerender(at(2));
+    expect(seen()).toEqual(['0', '1']);
+    // back at the running one
+    await page.rerender(at(3));
+    expect(seen()).toEqual(['0', '1', '3']);
+    region.remove();
   });
 });
 

@@ -51,9 +51,20 @@ export function textOffset(root: Node, node: Node, offset: number): number {
 
 const FRICTION = 0.94;
 const STOP_AT_ROWS_PER_FRAME = 0.02;
+/** A finger that moved less than this did not mean to scroll. */
+const TAP_PX = 10;
 
-/** Vertical touch drags move the view; the browser keeps horizontal ones (`touch-action: pan-x`). */
-export function touchScroll(rows: HTMLElement, viewer: Viewer): () => void {
+/**
+ * Vertical touch drags move the view; the browser keeps horizontal ones (`touch-action: pan-x`). A
+ * tap tells the place where it began, because followed rows may have moved on until it ends.
+ */
+export function touchScroll(
+  rows: HTMLElement,
+  viewer: Pick<Viewer, 'scrollBy'>,
+  ontap: (place: Place) => void,
+): () => void {
+  let began = { x: 0, y: 0 };
+  let tapped: Place | null = null;
   let lastY = 0;
   let speed = 0;
   let active: number | null = null;
@@ -62,6 +73,10 @@ export function touchScroll(rows: HTMLElement, viewer: Viewer): () => void {
   const down = (event: PointerEvent): void => {
     if (event.pointerType !== 'touch') return;
     cancelAnimationFrame(frame);
+    // a finger that stops a glide, or presses a button, points at no row
+    const points = Math.abs(speed) < STOP_AT_ROWS_PER_FRAME && !(event.target as Element).closest('button');
+    tapped = points && active === null ? placeAt(event.clientX, event.clientY, rows) : null;
+    began = { x: event.clientX, y: event.clientY };
     active = event.pointerId;
     lastY = event.clientY;
     speed = 0;
@@ -70,6 +85,7 @@ export function touchScroll(rows: HTMLElement, viewer: Viewer): () => void {
     if (event.pointerId !== active) return;
     const by = (lastY - event.clientY) / ROW_PX;
     lastY = event.clientY;
+    if (Math.hypot(event.clientX - began.x, event.clientY - began.y) >= TAP_PX) tapped = null;
     speed = speed * 0.4 + by * 0.6;
     viewer.scrollBy(by);
   };
@@ -82,7 +98,12 @@ export function touchScroll(rows: HTMLElement, viewer: Viewer): () => void {
   const up = (event: PointerEvent): void => {
     if (event.pointerId !== active) return;
     active = null;
-    if (event.type === 'pointerup') frame = requestAnimationFrame(glide);
+    if (event.type === 'pointerup' && !tapped) {
+      frame = requestAnimationFrame(glide);
+      return;
+    }
+    speed = 0;
+    if (event.type === 'pointerup' && tapped) ontap(tapped);
   };
   rows.addEventListener('pointerdown', down);
   rows.addEventListener('pointermove', move);

@@ -1,8 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { row } from '../../test/fixtures';
 import { findHits, matcherFor, paletteColor, parseStyle, pieces } from './ansi';
 import { copyRange, COPY_MOST_ROWS } from './copying';
 import { PAGE_ROWS, Pages } from './pages';
+import { touchScroll } from './pointer';
 import { ROW_END, Selection, wordAt } from './selection.svelte';
 import { timeOf, visibleControls } from './text';
 
@@ -142,4 +143,51 @@ describe('copying', () => {
 it('tells time since the start, and before it', () => {
   expect(timeOf(row(0, { at: 112_204_000 }), 'start', 0, [])).toBe('+1:52.204');
   expect(timeOf(row(0, { at: 0 }), 'start', 310_000, [])).toBe('−0:00.310');
+});
+
+describe('touch', () => {
+  function touched() {
+    const rows = document.createElement('div');
+    rows.innerHTML = '<div data-row="7"><span>line</span></div>';
+    const box = (top: number, bottom: number) => () => ({ top, bottom }) as DOMRect;
+    rows.getBoundingClientRect = box(0, 100);
+    rows.firstElementChild!.getBoundingClientRect = box(0, 100);
+    const viewer = { scrollBy: vi.fn() };
+    const ontap = vi.fn();
+    const stop = touchScroll(rows, viewer, ontap);
+    const fire = (type: string, clientY: number) => {
+      const event = new MouseEvent(type, { clientX: 20, clientY, bubbles: true });
+      Object.assign(event, { pointerType: 'touch', pointerId: 1 });
+      rows.querySelector('span')!.dispatchEvent(event);
+    };
+    return { viewer, ontap, stop, fire };
+  }
+
+  it('tells a tap from a scroll', () => {
+    const { viewer, ontap, stop, fire } = touched();
+    fire('pointerdown', 50);
+    fire('pointermove', 47);
+    fire('pointerup', 47);
+    expect(ontap).toHaveBeenCalledExactlyOnceWith({ row: 7, offset: 0 });
+    fire('pointerdown', 50);
+    fire('pointermove', 20);
+    fire('pointerup', 20);
+    expect(viewer.scrollBy).toHaveBeenLastCalledWith(1.5);
+    // the finger that stops the glide points at nothing
+    fire('pointerdown', 50);
+    fire('pointerup', 50);
+    expect(ontap).toHaveBeenCalledOnce();
+    fire('pointerdown', 50);
+    fire('pointerup', 50);
+    expect(ontap).toHaveBeenCalledTimes(2);
+    stop();
+  });
+
+  it('takes a drag that the browser took over for no tap', () => {
+    const { ontap, stop, fire } = touched();
+    fire('pointerdown', 50);
+    fire('pointercancel', 50);
+    expect(ontap).not.toHaveBeenCalled();
+    stop();
+  });
 });

@@ -39,6 +39,12 @@ export class Selection {
     this.focus = end;
   }
 
+  /** Whole rows from one to another, which may stand above it. */
+  selectRows(from: number, to: number): void {
+    const down = to >= from;
+    this.select({ row: from, offset: down ? 0 : ROW_END }, { row: to, offset: down ? ROW_END : 0 });
+  }
+
   clear(): void {
     this.anchor = null;
     this.focus = null;

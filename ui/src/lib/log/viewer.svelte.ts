@@ -196,8 +196,14 @@ export class Viewer {
   }
 
   toggleFollow(): void {
-    if (this.following) this.leaveTail();
+    if (this.following) this.hold();
     else this.follow();
+  }
+
+  /** The operator points at a row: it stays where it is, whatever arrives. */
+  hold(): void {
+    if (!this.following) return;
+    this.leaveTail();
     this.schedule();
   }
 
@@ -275,6 +281,14 @@ export class Viewer {
     this.schedule();
   }
 
+  /** Moves the current row, and selects whole lines from where that began. */
+  extendCursor(by: number): void {
+    const { selection, cursor } = this;
+    const from = selection.focus?.row === cursor ? selection.anchor?.row : cursor;
+    this.moveCursor(by);
+    if (this.cursor !== null) selection.selectRows(from ?? this.cursor, this.cursor);
+  }
+
   setPhases(phases: readonly Phase[]): void {
     this.phases = phases;
   }
@@ -282,16 +296,16 @@ export class Viewer {
   fold(index: number): void {
     const next = new Set(this.folded);
     if (!next.delete(index)) next.add(index);
-    this.refold(next);
+    this.refold(next, this.phases.find((phase) => phase.index === index)?.first_row);
   }
 
   foldAll(on: boolean): void {
     this.refold(new Set(on ? this.phases.map((phase) => phase.index) : []));
   }
 
-  /** Shows up to `most` of the rows that a filter hides in a stretch, from both of its ends. */
-  revealStretch(from: number, to: number, most = 10): void {
-    const anchor = from > 0 ? from - 1 : to;
+  /** Shows up to `most` of the rows that a filter hides in a stretch, from both of its ends. `anchor` stays in place. */
+  revealStretch(from: number, to: number, anchor = from > 0 ? from - 1 : to, most = 10): void {
+    this.leaveTail();
     const stretches =
       to - from <= most * 2
         ? [{ from, to }]
@@ -303,6 +317,19 @@ export class Viewer {
     this.revealed = [...this.revealed, ...stretches];
     this.top = Math.max(0, Math.min(this.maxTop, this.display.positionOf(anchor) - before));
     this.schedule();
+  }
+
+  /** Shows rows that a filter hides beside the current row: below it, or else above. */
+  revealHere(): void {
+    if (this.cursor === null) return;
+    const at = this.display.positionOf(this.cursor);
+    // a filter that came later may hide the current row itself
+    for (const position of [at, at + 1, at - 1]) {
+      const item = this.display.at(position);
+      if (item?.kind !== 'hidden') continue;
+      this.revealStretch(item.from, item.to, this.cursor);
+      return;
+    }
   }
 
   /** The filter changed: keep looking at the same row, or the nearest that is shown. */
@@ -375,18 +402,32 @@ export class Viewer {
   /** The rows a folded phase hides: all but its header. */
   bodyOf(phase: Phase): Stretch {
     const next = this.phases.find((other) => other.first_row > phase.first_row && other.state !== 'pending');
-    const end = phase.last_row !== null ? phase.last_row + 1 : next ? next.first_row : this.total;
+    // the last row of a phase that still runs is told later than the rows themselves
+    const last = phase.finished_at === null ? null : phase.last_row;
+    const end = last !== null ? last + 1 : next ? next.first_row : this.total;
     return { from: phase.first_row + 1, to: end };
   }
 
-  private refold(next: ReadonlySet<number>): void {
-    const row = this.cursor ?? this.topRow;
+  /** Folds and unfolds around a row that stays in place: the header that was used, if it can be seen. */
+  private refold(next: ReadonlySet<number>, header?: number): void {
+    const used = header !== undefined && this.onScreen(header);
+    const row = used
+      ? header
+      : this.cursor !== null && this.onScreen(this.cursor)
+        ? this.cursor
+        : this.topRow;
     const before = this.display.positionOf(row) - this.top;
     this.folded = next;
-    this.top = this.following
-      ? this.maxTop
-      : Math.max(0, Math.min(this.maxTop, this.display.positionOf(row) - before));
+    const top = Math.max(0, Math.min(this.maxTop, this.display.positionOf(row) - before));
+    // what is unfolded under a header pushes the end down; what stands above must not go up for it
+    if (used && top < this.maxTop) this.leaveTail();
+    this.top = this.following ? this.maxTop : top;
     this.schedule();
+  }
+
+  private onScreen(row: number): boolean {
+    const at = this.display.positionOf(row);
+    return !this.display.isHidden(row) && at > this.top - 1 && at < this.top + this.height;
   }
 
   private reveal(row: number): void {

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { FakeHost, phase, row } from '../../test/fixtures';
 import { Api } from '../api/client';
 import { LiveConnection } from '../connection/connection.svelte';
+import { ROW_END } from './selection.svelte';
 import { ROW_PX, Viewer } from './viewer.svelte';
 
 /** Waits for a condition, with a deadline that a busy machine can keep. */
@@ -123,6 +124,112 @@ describe('the viewer', () => {
     await eventually(() => expect(shown(viewer)).toContain(123_456));
     expect(viewer.folded.has(0)).toBe(false);
     expect(viewer.folded.has(1)).toBe(true);
+    viewer.close();
+  });
+
+  it('keeps a folded phase that runs as one row while it grows', async () => {
+    const { viewer, tail } = await opened('tail');
+    const running = phase({ first_row: 500_000, last_row: TOTAL - 1 });
+    viewer.setPhases([running]);
+    viewer.fold(0);
+    expect(viewer.display.length).toBe(500_001);
+    // the rows are here before the phase tells of them
+    tail(TOTAL, 40);
+    await eventually(() => expect(viewer.total).toBe(TOTAL + 40));
+    expect(viewer.display.length).toBe(500_001);
+    // finished: what comes after it is not its own
+    viewer.setPhases([{ ...running, state: 'succeeded', last_row: TOTAL + 29, finished_at: 1 }]);
+    expect(viewer.display.length).toBe(500_011);
+    viewer.close();
+  });
+
+  it('folds under a header that stays where it is, wherever the current row is', async () => {
+    const { viewer } = await opened({ row: 100 });
+    viewer.setPhases([
+      phase({ index: 0, first_row: 0, last_row: 104, finished_at: 1 }),
+      phase({ index: 1, first_row: 105, last_row: 999, finished_at: 1 }),
+      phase({ index: 2, first_row: 1000 }),
+    ]);
+    viewer.scrollTo(95);
+    viewer.cursor = 500_000;
+    const before = shown(viewer).slice(0, 11);
+    viewer.fold(1);
+    expect(shown(viewer).slice(0, 12)).toEqual([...before, 1000]);
+    viewer.fold(1);
+    expect(shown(viewer).slice(0, 11)).toEqual(before);
+    // the header is above the screen: the current row, when it can be seen, stays instead
+    viewer.scrollTo(990);
+    viewer.cursor = 1005;
+    viewer.fold(1);
+    expect(viewer.display.positionOf(1005) - viewer.top).toBe(15);
+    viewer.close();
+  });
+
+  it('does not move what stands above a header that is unfolded while the tail is followed', async () => {
+    const { viewer } = await opened('tail');
+    viewer.setPhases([
+      phase({ index: 0, first_row: 0, last_row: TOTAL - 6, finished_at: 1 }),
+      phase({ index: 1, first_row: TOTAL - 5 }),
+    ]);
+    viewer.fold(1);
+    expect(viewer.following).toBe(true);
+    const before = shown(viewer);
+    viewer.fold(1);
+    expect(shown(viewer).slice(0, before.length - 1)).toEqual(before.slice(0, -1));
+    expect(viewer.following).toBe(false);
+    viewer.close();
+  });
+
+  it('holds the rows that the operator points at, whatever arrives', async () => {
+    const { viewer, tail } = await opened('tail');
+    const before = shown(viewer);
+    viewer.hold();
+    tail(TOTAL, 12);
+    await eventually(() => expect(viewer.unseen).toBe(12));
+    expect(shown(viewer).slice(0, before.length)).toEqual(before);
+    viewer.close();
+  });
+
+  it('opens what a filter hides next to the current row, below it first, which stays in place', async () => {
+    const { viewer } = await opened({ row: 0 }, 1000);
+    viewer.resize(10 * ROW_PX);
+    viewer.search.q = 'x';
+    viewer.search.onlyMatches = true;
+    viewer.search.hits = { kind: 'found', matches: { total: 2, rows: [300, 600], capped: false } as never };
+    viewer.cursor = 600;
+    viewer.revealHere();
+    expect([599, 601, 611].map((row) => viewer.display.isHidden(row))).toEqual([true, false, true]);
+    viewer.cursor = 990;
+    viewer.scrollTo(10);
+    const before = viewer.display.positionOf(990) - viewer.top;
+    viewer.revealHere();
+    expect(viewer.display.isHidden(980)).toBe(false);
+    expect(viewer.display.positionOf(990) - viewer.top).toBe(before);
+    viewer.close();
+  });
+
+  it('selects whole lines from the current row, down and back up beyond it', async () => {
+    const { viewer } = await opened({ row: 100 });
+    const lines = () => [viewer.selection.range?.start, viewer.selection.range?.end];
+    viewer.cursor = 100;
+    viewer.extendCursor(1);
+    viewer.extendCursor(1);
+    expect(lines()).toEqual([
+      { row: 100, offset: 0 },
+      { row: 102, offset: ROW_END },
+    ]);
+    for (let i = 0; i < 3; i++) viewer.extendCursor(-1);
+    expect(lines()).toEqual([
+      { row: 99, offset: 0 },
+      { row: 100, offset: ROW_END },
+    ]);
+    // begun anew where the operator went in between
+    viewer.moveCursor(-1);
+    viewer.extendCursor(-1);
+    expect(lines()).toEqual([
+      { row: 97, offset: 0 },
+      { row: 98, offset: ROW_END },
+    ]);
     viewer.close();
   });
 

@@ -1,17 +1,18 @@
 /**
- * The collector's time, ticking once a second while the page is visible.
+ * The collector's time, ticking once a second while the page is visible and the collector is heard.
  *
  * Durations of running things are computed against the collector's clock, not this machine's,
- * so a wrong clock at the desk does not invent waiting times.
+ * so a wrong clock at the desk does not invent waiting times. Without a connection nobody knows
+ * what still runs, and no duration grows.
  */
 export class Clock {
   /** Microseconds since the Unix epoch, by the collector's clock. */
   now = $state(Date.now() * 1000);
   private offsetUs = 0;
 
-  start(): () => void {
+  start(heard: () => boolean): () => void {
     const timer = setInterval(() => {
-      if (document.visibilityState === 'visible') this.tick();
+      if (document.visibilityState === 'visible' && heard()) this.tick();
     }, 1000);
     return () => clearInterval(timer);
   }

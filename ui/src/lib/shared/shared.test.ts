@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { quote, wrapCommand } from '../live/teach';
+import { Clock } from './clock.svelte';
 import { bytes, duration, offset, percent } from './format';
 import { Preferences } from './preferences.svelte';
 import { deploymentLink, parseRoute } from './router.svelte';
@@ -19,6 +20,27 @@ describe('format', () => {
   ])('%d bytes is %s', (value, text) => expect(bytes(value)).toBe(text));
   it('never says done before it is', () => expect(percent(0.999)).toBe('99 %'));
   it('keeps milliseconds exact', () => expect(offset(59_999_900)).toBe('+0:59.999'));
+});
+
+describe('the clock', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('stands still while the collector is not heard', () => {
+    vi.useFakeTimers();
+    const clock = new Clock();
+    let heard = true;
+    const stop = clock.start(() => heard);
+    const began = clock.now;
+    vi.advanceTimersByTime(2000);
+    expect(clock.now).toBe(began + 2e6);
+    heard = false;
+    vi.advanceTimersByTime(5000);
+    expect(clock.now).toBe(began + 2e6);
+    heard = true;
+    vi.advanceTimersByTime(1000);
+    expect(clock.now).toBe(began + 8e6);
+    stop();
+  });
 });
 
 describe('routes', () => {

@@ -27,6 +27,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['f', 'Follow the end'],
       ['e E', 'Next, previous error'],
       ['o', 'Fold or unfold the phase'],
+      ['Enter', 'Show hidden lines next to this one'],
     ],
   },
   {
@@ -35,6 +36,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['/', 'Find in the whole log'],
       ['n N', 'Next, previous match'],
       ['y', 'Copy link to the line'],
+      ['Shift+↑ Shift+↓', 'Select line by line'],
       ['Ctrl+C', 'Copy the selection'],
       ['Esc', 'Leave find, drop the selection'],
     ],
