@@ -23,9 +23,9 @@ use tokio::time::Instant;
 const FLEET_PACE: Duration = Duration::from_millis(100);
 const FLEET_PACE_EACH: Duration = Duration::from_millis(4);
 const FLEET_PACE_MOST: Duration = Duration::from_secs(1);
-const DEPLOYMENT_PACE: Duration = Duration::from_millis(50);
+const DEPLOYMENT_PACE: Duration = Duration::from_millis(100);
 /// A window changes once a painted frame.
-const WINDOW_PACE: Duration = Duration::from_millis(8);
+const WINDOW_PACE: Duration = Duration::from_millis(16);
 /// A window that shows none of what is new only learns how long the log is.
 const TOTAL_PACE: Duration = Duration::from_millis(100);
 const WINDOW_ROWS: u64 = 500;

@@ -33,6 +33,11 @@ interface ShellError {
 
 /** Stands before each message of an answer of `live_next`. */
 const RECORD_SEPARATOR = '\x1e';
+/**
+ * Frames from one answer to the next question. While lines come one after the other, each frame costs a busy machine more than
+ * the eye has of it; the first line after a pause is not kept waiting, because the question for it is there already.
+ */
+const FRAMES_BETWEEN = 2;
 /** A hidden page has no frames. */
 const HIDDEN_PAUSE_MS = 100;
 
@@ -119,8 +124,8 @@ export class TauriHost implements Host {
   }
 
   /**
-   * Fetches what has come, once a frame at most: more often nobody would see it, and each question costs the webview
-   * more than what it brings. One answer holds all that was waiting.
+   * Fetches what has come. One answer holds all that was waiting, and each question costs the webview more than what it
+   * brings: so there is a pause in between.
    */
   private async receive(live: number, handlers: LiveHandlers, closed: () => boolean): Promise<void> {
     const decoder = new TextDecoder();
@@ -142,7 +147,7 @@ export class TauriHost implements Host {
           reportError(cause);
         }
       }
-      await nextFrame();
+      for (let frame = 0; frame < FRAMES_BETWEEN; frame++) await nextFrame();
     }
   }
 
