@@ -80,7 +80,9 @@ impl Writer {
             checkpoint: Arc::new(checkpoint),
             wal_bytes: bounds.wal_bytes,
             sized: Instant::now(),
-            full_said: None,
+            // It may have been full when the store was opened.
+            refused_at: Some(Instant::now()),
+            full_said: metrics.storage_full.get() == 1,
         };
         // A thread and a runtime of its own: a commit is a dozen short waits for the database, and among the tasks that
         // decode what consoles send each of them would wait for its turn.
@@ -155,12 +157,13 @@ struct Task {
     wal_bytes: u64,
     /// When the log's size was looked at last.
     sized: Instant,
-    /// When it was said last that the disk is full.
-    full_said: Option<Instant>,
+    /// When the disk was full last, and whether that is what was said last.
+    refused_at: Option<Instant>,
+    full_said: bool,
 }
 
 const SIZED_EVERY: Duration = Duration::from_millis(100);
-const FULL_SAID_EVERY: Duration = Duration::from_secs(60);
+const NOT_REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// At most so many writes in a group: bounds the time a first one waits for the last one.
 const GROUP_WRITES: usize = 1024;
@@ -300,17 +303,20 @@ impl Task {
         }
     }
 
+    /// Says what changes. At the edge small writes still fit between large ones that do not: there is space again when nothing was
+    /// refused for a while.
     fn full(&mut self, full: bool) {
-        let before = self.metrics.storage_full.get() == 1;
-        // At the edge small writes still fit between large ones that do not: that is said once a minute, not each time.
-        let lately = self.full_said.is_some_and(|said| said.elapsed() < FULL_SAID_EVERY);
-        if full && !before && !lately {
-            tracing::error!("the disk is full: new records are refused until there is space");
-            self.full_said = Some(Instant::now());
-        } else if !full && before && !lately {
+        self.metrics.storage_full.set(i64::from(full));
+        if full {
+            self.refused_at = Some(Instant::now());
+            if !std::mem::replace(&mut self.full_said, true) {
+                tracing::error!("the disk is full: new records are refused until there is space");
+            }
+        } else if self.full_said && self.refused_at.is_none_or(|at| at.elapsed() >= NOT_REFUSED_FOR)
+        {
+            self.full_said = false;
             tracing::info!("the disk has space again: records are taken");
         }
-        self.metrics.storage_full.set(i64::from(full));
     }
 
     async fn transaction(&mut self, writes: &[Queued]) -> Result<(), WriteError> {
