@@ -9,7 +9,7 @@ use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::store::{OpenError, Statement, Store, Write, WriteError};
+use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::ServerEpoch;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub enum StartError {
     Restore(#[from] LogError),
     #[error("the collector's identity could not be stored")]
     Identity(#[from] WriteError),
-    #[error("the database could not be read")]
-    Read(#[from] sqlx::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// Why a collector stopped by itself.
@@ -211,11 +211,9 @@ async fn tick(deployments: Arc<Deployments>, every: Duration, stop: Cancellation
 /// The identity of the database as a whole.
 async fn epoch(store: &Store) -> Result<ServerEpoch, StartError> {
     let read = || async {
-        let found: Option<String> =
-            sqlx::query_scalar("select value from meta where key = 'server_epoch'")
-                .fetch_optional(store.readers())
-                .await?;
-        Ok::<_, sqlx::Error>(found.and_then(|epoch| epoch.parse().ok()))
+        let found =
+            store.fetch_one("select value from meta where key = 'server_epoch'", []).await?;
+        found.map(|row| row.parsed(0)).transpose()
     };
     if let Some(epoch) = read().await? {
         return Ok(epoch);

@@ -25,7 +25,7 @@ pub mod limits;
 pub mod message;
 pub mod record;
 pub mod rows;
-mod varint;
+pub mod varint;
 
 pub use actor::{Actor, Tenant};
 pub use chain::Chain;

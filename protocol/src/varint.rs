@@ -1,7 +1,7 @@
 //! LEB128 unsigned integers and their zigzag form, as the columns encoding uses them.
 
 /// Appends `value`, seven bits a byte, least significant first.
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
         value >>= 7;
@@ -9,12 +9,12 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// Takes one integer off the front of `input`; `None` when it is cut off or longer than 64 bits.
-pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
+pub fn take(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (index, &byte) in input.iter().enumerate().take(10) {
         if index == 9 && byte > 1 {
@@ -29,7 +29,7 @@ pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
     None
 }
 
-pub(crate) fn take_signed(input: &mut &[u8]) -> Option<i64> {
+pub fn take_signed(input: &mut &[u8]) -> Option<i64> {
     take(input).map(|raw| ((raw >> 1) as i64) ^ -((raw & 1) as i64))
 }
 

@@ -10,7 +10,7 @@ use super::estimate::{self, Estimates};
 use super::machine::hardware;
 use super::track::{FoldError, Folded, Known, Track};
 use super::view::PresenceKind;
-use crate::log::{Log, NewFrame, Place, Segment, StoredFrame, StreamHead};
+use crate::log::{Log, NewFrame, Place, StoredFrame, StreamHead};
 use crate::store::{Guard, Row, Table, WriteError};
 use bytes::Bytes;
 use deckport_protocol::message::Transient;
@@ -296,8 +296,6 @@ impl Entry {
         let stored = Arc::new(StoredFrame {
             first_seq: frame.first_seq(),
             last_seq: frame.last_seq(),
-            first_row: folded.first_row,
-            rows: folded.rows,
             received_at,
             payload: payload.clone(),
         });
@@ -333,19 +331,18 @@ impl Entry {
             rows: folded.rows,
             first_byte: folded.first_byte,
             bytes: folded.bytes,
-            errors: folded.errors,
-            warnings: folded.warnings,
             received_at,
+            goes_on: folded.goes_on,
+            open_row: folded.open_row,
+            last: folded.closed.is_some(),
             state_before: folded.state_before.take().map(Bytes::from),
+            notes: std::mem::take(&mut folded.notes),
             payload,
         };
-        let segment = folded
-            .segment
-            .then_some(Segment { errors: folded.errors_before, warnings: folded.warnings_before });
         let entry = Arc::clone(self);
         let guard = Arc::clone(&inner.guard);
         let done = Box::new(move |result| entry.written(result, stored, known, received_at));
-        log.append(place, new, segment, also, guard, done);
+        log.append(place, new, also, guard, done);
         Ok(folded)
     }
 

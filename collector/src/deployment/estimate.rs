@@ -5,9 +5,8 @@
 
 use super::track::Known;
 use super::view::{Eta, PhaseState};
-use crate::store::{Row, Store, Table};
+use crate::store::{ReadError, Row, Store, Table};
 use deckport_protocol::{DeploymentId, Tenant};
-use sqlx::Row as _;
 use std::collections::HashMap;
 
 /// Runs that an estimate is made from.
@@ -75,29 +74,28 @@ impl Estimates {
         store: &Store,
         tenant: Tenant,
         template: &str,
-    ) -> Result<Option<Self>, sqlx::Error> {
-        let rows = sqlx::query(
-            "select deployment_id, name, position, duration_us from phase_history \
-             where template = $1 and organisation_id = $2 and deployment_id in \
-             (select deployment_id from phase_history where template = $1 \
-             group by deployment_id order by max(finished_at) desc limit $3)",
-        )
-        .bind(template)
-        .bind(tenant.organisation_id.to_string())
-        .bind(RUNS)
-        .fetch_all(store.readers())
-        .await?;
+    ) -> Result<Option<Self>, ReadError> {
+        let rows = store
+            .fetch(
+                "select deployment_id, name, position, duration_us from phase_history \
+                 where template = $1 and organisation_id = $2 and deployment_id in \
+                 (select deployment_id from phase_history where template = $1 \
+                 group by deployment_id order by max(finished_at) desc limit $3)",
+                [template.into(), tenant.organisation_id.to_string().into(), RUNS.into()],
+            )
+            .await?;
         let mut runs = std::collections::HashSet::new();
         let mut phases: HashMap<String, Usual> = HashMap::new();
-        for row in rows {
-            let (run, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        for row in &rows {
+            let (run, name) = (row.text(0)?, row.text(1)?.as_ref().to_owned());
             runs.insert(run);
-            let usual = phases.entry(name.clone()).or_insert(Usual {
+            let position = row.int(2)?;
+            let usual = phases.entry(name.clone()).or_insert_with(|| Usual {
                 name,
-                position: row.try_get(2)?,
+                position,
                 durations_us: Vec::new(),
             });
-            usual.durations_us.push(row.try_get(3)?);
+            usual.durations_us.push(row.int(3)?);
         }
         Ok((!runs.is_empty()).then(|| Self::from_runs(runs.len() as u32, phases.into_values())))
     }

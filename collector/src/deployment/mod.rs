@@ -21,7 +21,6 @@ use crate::store::Store;
 use deckport_protocol::message::Hello;
 use deckport_protocol::{ConsoleId, DeploymentId, Tenant};
 use estimate::Estimates;
-use sqlx::Row as _;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,14 +66,15 @@ impl Deployments {
             removed: Mutex::default(),
             restoring: tokio::sync::Mutex::default(),
         };
-        let ids: Vec<String> = sqlx::query_scalar(
-            "select id from deployment where finished_at is null or updated_at > $1",
-        )
-        .bind(now_us - BOARD_US)
-        .fetch_all(all.store.readers())
-        .await?;
-        for id in ids.iter().filter_map(|id| id.parse().ok()) {
-            all.get(Tenant::SOLE, id).await?;
+        let rows = all
+            .store
+            .fetch(
+                "select id from deployment where finished_at is null or updated_at > $1",
+                [(now_us - BOARD_US).into()],
+            )
+            .await?;
+        for row in &rows {
+            all.get(Tenant::SOLE, row.parsed(0)?).await?;
         }
         Ok(all)
     }
@@ -160,13 +160,16 @@ impl Deployments {
         // What is still queued of a broken claim is refused by its guard; wait until all is answered.
         self.settle().await?;
         let stream = entry.head.stream;
-        let row = sqlx::query("select resume, updated_at from deployment where stream = $1")
-            .bind(stream.0)
-            .fetch_optional(self.store.readers())
+        let row = self
+            .store
+            .fetch_one(
+                "select resume, updated_at from deployment where stream = $1",
+                [stream.0.into()],
+            )
             .await?;
-        let (resume, mut updated_at): (Vec<u8>, i64) = match row {
-            Some(row) => (row.try_get(0)?, row.try_get(1)?),
-            None => (Vec::new(), 0),
+        let (resume, mut updated_at) = match row {
+            Some(row) => (row.blob(0)?, row.int(1)?),
+            None => (bytes::Bytes::new(), 0),
         };
         let fresh = || {
             Track::new(Arc::new(descriptor.clone().unwrap_or_else(|| Descriptor {
@@ -291,26 +294,29 @@ impl Deployments {
         limit: u32,
     ) -> Result<(Vec<DeploymentSummary>, Option<String>), LogError> {
         let (before_at, before_id) = before.unwrap_or((i64::MAX, String::new()));
-        let rows = sqlx::query(
-            "select id, started_at, document from deployment where organisation_id = $1 \
-             and ($2 is null or state = $2) and (started_at, id) < ($3, $4) \
-             order by started_at desc, id desc limit $5",
-        )
-        .bind(tenant.organisation_id.to_string())
-        .bind(state)
-        .bind(before_at)
-        .bind(before_id)
-        .bind(i64::from(limit))
-        .fetch_all(self.store.readers())
-        .await?;
+        let rows = self
+            .store
+            .fetch(
+                "select id, started_at, document from deployment where organisation_id = $1 \
+                 and ($2 is null or state = $2) and (started_at, id) < ($3, $4) \
+                 order by started_at desc, id desc limit $5",
+                [
+                    tenant.organisation_id.to_string().into(),
+                    state.into(),
+                    before_at.into(),
+                    before_id.into(),
+                    i64::from(limit).into(),
+                ],
+            )
+            .await?;
         let now_us = self.now_us();
         let mut found = Vec::with_capacity(rows.len());
         let mut next = None;
         for row in &rows {
-            let (id, at): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let (id, at) = (row.text(0)?, row.int(1)?);
             let in_memory = id.parse().ok().and_then(|id| self.known(tenant, id));
             let summary = in_memory.and_then(|entry| entry.summary(now_us));
-            let document: String = row.try_get(2)?;
+            let document = row.text(2)?;
             if let Some(summary) = summary.or_else(|| serde_json::from_str(&document).ok()) {
                 found.push(summary);
             }

@@ -6,6 +6,7 @@
 
 use super::machine::{Action, Descriptor, Machine};
 use super::view::{LastLine, Phase, PhaseState};
+use crate::log::{Notes, Noting};
 use deckport_protocol::rows::{FailingLines, PhaseFact, RowDeriver, RowFact, RowRenderer, RowSink};
 use deckport_protocol::{BodyRef, Chain, Event, Frame, Level, Outcome};
 use serde::{Deserialize, Serialize};
@@ -50,8 +51,11 @@ pub struct Folded {
     pub rows: u64,
     pub first_byte: u64,
     pub bytes: u64,
-    pub errors: u64,
-    pub warnings: u64,
+    /// A row is open before it, and behind it.
+    pub goes_on: bool,
+    pub open_row: bool,
+    /// What there is to note of the rows that ended in it.
+    pub notes: Notes,
     pub records: u64,
     pub events: Vec<EventFact>,
     pub described: bool,
@@ -59,10 +63,6 @@ pub struct Folded {
     pub phases_changed: bool,
     /// The deriver in front of the frame, when it is time to store one.
     pub state_before: Option<Vec<u8>>,
-    pub errors_before: u64,
-    pub warnings_before: u64,
-    /// A segment of the log's index begins here.
-    pub segment: bool,
 }
 
 /// Why a frame cannot follow.
@@ -77,7 +77,6 @@ pub enum FoldError {
 /// A stored state costs bytes and saves reading: small ones always, large ones every so many frames.
 const SMALL_STATE: usize = 400;
 const STATE_EVERY: u32 = 16;
-const SEGMENT_EVERY: u64 = 64;
 /// Of the last row so many bytes are kept.
 const LAST_ROW_BYTES: usize = 512;
 /// Phases beyond this are counted to the last one: a loop is no timeline.
@@ -94,6 +93,7 @@ struct Resume {
 pub struct Track {
     pub known: Known,
     deriver: RowDeriver,
+    noting: Noting,
     line: Vec<u8>,
 }
 
@@ -116,7 +116,7 @@ impl Track {
             frames: 0,
             stateless: 0,
         };
-        Self { known, deriver: RowDeriver::new(), line: Vec::new() }
+        Self { known, deriver: RowDeriver::new(), noting: Noting::default(), line: Vec::new() }
     }
 
     /// What a later track goes on from.
@@ -136,7 +136,8 @@ impl Track {
             serde_json::from_slice(resume).map_err(|_| FoldError::Resume)?;
         let deriver =
             RowDeriver::restore(deriver.get().as_bytes()).map_err(|_| FoldError::Resume)?;
-        Ok(Self { known, deriver, line: Vec::new() })
+        let noting = Noting::in_phase(deriver.phase(), deriver.phase_name());
+        Ok(Self { known, deriver, noting, line: Vec::new() })
     }
 
     /// Takes in the next frame, which begins at `known.seq + 1`. After an error the track is of no use.
@@ -145,9 +146,7 @@ impl Track {
         let mut folded = Folded {
             first_row: self.deriver.rows(),
             first_byte: known.bytes,
-            errors_before: known.errors,
-            warnings_before: known.warnings,
-            segment: known.frames.is_multiple_of(SEGMENT_EVERY),
+            goes_on: self.deriver.open_row().is_some(),
             ..Folded::default()
         };
         let state = self.deriver.snapshot();
@@ -165,7 +164,9 @@ impl Track {
             folded.records += 1;
             known.chain = known.chain.extend(&record);
             known.seq = record.last_seq();
-            let mut sink = Sink { known, folded: &mut folded, line: &mut self.line };
+            self.noting.at_byte = known.bytes;
+            let noting = &mut self.noting;
+            let mut sink = Sink { known, folded: &mut folded, noting, line: &mut self.line };
             self.deriver.feed(&record, &mut sink);
             match record.body {
                 BodyRef::Output { bytes, .. } => {
@@ -190,8 +191,8 @@ impl Track {
         known.current_phase = self.deriver.phase();
         folded.rows = known.rows - folded.first_row;
         folded.bytes = known.bytes - folded.first_byte;
-        folded.errors = known.errors - folded.errors_before;
-        folded.warnings = known.warnings - folded.warnings_before;
+        folded.open_row = self.deriver.open_row().is_some();
+        folded.notes = self.noting.take();
         Ok(folded)
     }
 }
@@ -240,11 +241,13 @@ fn close_last(known: &mut Known, at_us: i64, outcome: Option<Outcome>) {
 struct Sink<'a> {
     known: &'a mut Known,
     folded: &'a mut Folded,
+    noting: &'a mut Noting,
     line: &'a mut Vec<u8>,
 }
 
 impl RowSink for Sink<'_> {
-    fn begin(&mut self, _row: u64) {
+    fn begin(&mut self, row: u64) {
+        self.noting.begin(row);
         self.line.clear();
     }
 
@@ -258,10 +261,12 @@ impl RowSink for Sink<'_> {
     }
 
     fn text(&mut self, text: &str) {
+        self.noting.text(text);
         self.bytes(text.as_bytes());
     }
 
-    fn row(&mut self, fact: &RowFact, _step: Option<&str>) {
+    fn row(&mut self, fact: &RowFact, step: Option<&str>) {
+        self.noting.row(fact, step);
         let known = &mut *self.known;
         known.failing.row(fact);
         let (errors, warnings) = match fact.level {
@@ -285,6 +290,7 @@ impl RowSink for Sink<'_> {
     }
 
     fn phase(&mut self, phase: &PhaseFact) {
+        self.noting.phase(phase);
         self.folded.phases_changed = true;
         close_last(self.known, phase.at_us, None);
         if self.known.phases.len() < PHASES {

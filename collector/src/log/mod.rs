@@ -1,32 +1,45 @@
-//! The one door to stored streams: append → durable, read frames, page by row, locate, search.
+//! The one door to stored streams: append → durable, read records, page by row, locate, search.
 //!
-//! A stream is stored as the frames it was received in. What must hold:
+//! A stream is taken in as the frames it was received in and stored as *blocks*, each a stretch of one stream, packed. What must
+//! hold:
 //! * Frames of a stream are contiguous: the first is seq 1, each next begins behind the one before. The
-//!   caller appends in order, under one [`Guard`] a stream.
+//!   caller appends in order, under one [`Guard`] a stream. So are blocks, and the frames behind the last one.
 //! * `first_row` and `rows` of a frame count rows that *began*: before it, and in it. A page starts at the
 //!   frame in which its first row began; where it ends is found by reading on.
 //! * Readers see a frame only after it is durable.
 //!
-//! New frames stand in the tail first and are sealed later ([`tail`]); reading finds both.
+//! New frames stand in the tail first ([`tail`]) and are sealed into blocks later ([`seal`]); reading finds both. Every
+//! block in short is held in memory ([`index`]), and so is what tells which of them need not be looked into ([`filter`]).
 //!
-//! Nobody else reads or writes the tables `stream`, `tail`, `frame` and `segment`: what they look like is this
-//! module's own business.
+//! Nobody else reads or writes the tables `stream`, `tail`, `block`, `block_part`, `block_filter`, `filter_group` and
+//! `filter_slice`: what they look like is this module's own business.
 
+mod block;
+mod convert;
+mod filter;
+mod filters;
+mod index;
 mod marks;
+mod notes;
 mod page;
 mod read;
+mod seal;
 mod search;
 mod tail;
 
 pub use marks::Mark;
+pub use notes::{Notes, Noting};
 pub use page::Page;
 pub use search::{Direction, MATCHES, Query, QueryError};
 pub use tail::Room;
 
-use crate::store::{Done, Guard, Permit, Row, Statement, Store, Table, Value, Write, WriteError};
+use crate::store::{
+    Done, Guard, Permit, ReadError, Row, Statement, Store, Values, Write, WriteError,
+};
 use bytes::Bytes;
 use deckport_protocol::{DeploymentId, Limits, StreamId, Tenant};
-use sqlx::Row as _;
+use filters::Filters;
+use index::Index;
 use std::sync::Arc;
 use tail::Tail;
 
@@ -38,9 +51,11 @@ pub struct StreamKey(pub i64);
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the database could not be read")]
-    Database(#[from] sqlx::Error),
-    #[error("a stored frame of stream {stream:?} at seq {seq} cannot be read: {why}")]
+    Database(#[from] ReadError),
+    #[error("what is stored of stream {stream:?} from seq {seq} on cannot be read: {why}")]
     Damaged { stream: StreamKey, seq: u64, why: String },
+    #[error("there is no space to pack what a former version stored; make some and start again")]
+    NoSpace,
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -57,13 +72,28 @@ pub struct NewFrame {
     /// Output bytes before the frame, and in it.
     pub first_byte: u64,
     pub bytes: u64,
-    /// Rows of these levels that ended in it.
-    pub errors: u64,
-    pub warnings: u64,
     pub received_at: i64,
+    /// A row is open before it, and behind it.
+    pub goes_on: bool,
+    pub open_row: bool,
+    /// Nothing follows it.
+    pub last: bool,
     /// Where the deriver stood in front of the frame; may be left out for most frames.
     pub state_before: Option<Bytes>,
+    /// What folding found out about the rows that ended in it.
+    pub notes: Notes,
     pub payload: Bytes,
+}
+
+impl NewFrame {
+    fn stored(&self) -> StoredFrame {
+        StoredFrame {
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            received_at: self.received_at,
+            payload: self.payload.clone(),
+        }
+    }
 }
 
 /// A place in the tail and in the writer's queue.
@@ -73,20 +103,11 @@ pub struct Place {
     permit: Permit,
 }
 
-/// Sums of everything before some frame, written where a new segment begins with it.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    pub errors: u64,
-    pub warnings: u64,
-}
-
-/// A frame as stored. `payload` is the columns encoding, as it was received.
+/// A frame of a stored stream. `payload` is the columns encoding.
 #[derive(Clone, Debug)]
 pub struct StoredFrame {
     pub first_seq: u64,
     pub last_seq: u64,
-    pub first_row: u64,
-    pub rows: u64,
     pub received_at: i64,
     pub payload: Bytes,
 }
@@ -101,44 +122,22 @@ pub struct StreamHead {
     pub quarantined: Option<String>,
 }
 
-/// The columns that the tables `tail` and `frame` share, in order.
-fn frame_values(frame: &NewFrame) -> [Value; 12] {
-    [
-        frame.stream.0.into(),
-        frame.first_seq.into(),
-        frame.last_seq.into(),
-        frame.first_row.into(),
-        frame.rows.into(),
-        frame.first_byte.into(),
-        frame.bytes.into(),
-        frame.errors.into(),
-        frame.warnings.into(),
-        frame.received_at.into(),
-        frame.state_before.clone().into(),
-        frame.payload.clone().into(),
-    ]
-}
-
-static SEGMENT: Table = Table {
-    insert: "insert into segment (stream, first_row, first_seq, errors, warnings)",
-    columns: 5,
-    conflict: "",
-    last_wins: false,
-};
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Log {
     store: Arc<Store>,
     tail: Arc<Tail>,
+    index: Arc<Index>,
+    filters: Arc<Filters>,
+    kept: Arc<read::Kept>,
     /// For decoding what is stored: wider than any link's limits, so that what was once accepted stays
     /// readable when limits change.
     limits: Limits,
 }
 
 impl Log {
-    /// Opens the log of a store that nobody reads yet. The tail is sealed whenever it holds `seal_bytes`, by
-    /// [`Log::keep_sealing`].
+    /// Opens the log of a store that nobody reads yet. Whatever is due is sealed by [`Log::keep_sealing`]; the tail holds about
+    /// `seal_bytes`.
     pub async fn open(store: Arc<Store>, seal_bytes: usize) -> Result<Self, LogError> {
         const WIDE: usize = 64 * 1024 * 1024;
         let limits = Limits {
@@ -151,12 +150,12 @@ impl Log {
             bytes_per_second: u64::MAX,
             transients_per_second: u32::MAX,
         };
-        let log = Self { store, tail: Arc::new(Tail::new(seal_bytes)), limits };
-        match log.seal_all().await {
-            Err(LogError::Write(WriteError::Full)) => log.adopt().await?,
-            sealed => sealed?,
-        }
-        Ok(log)
+        convert::pack_what_was_frames(&store, &limits).await?;
+        let index = Arc::new(Index::load(&store).await?);
+        let filters = Arc::new(Filters::load(&store).await?);
+        let tail = Arc::new(Tail::new(seal_bytes));
+        tail.adopt(&store).await?;
+        Ok(Self { store, tail, index, filters, kept: Arc::default(), limits })
     }
 
     /// Bounds for decoding what is stored.
@@ -176,23 +175,10 @@ impl Log {
         &self,
         place: Place,
         frame: NewFrame,
-        segment: Option<Segment>,
         mut also: Vec<Row>,
         guard: Arc<Guard>,
         done: Done,
     ) {
-        if let Some(segment) = segment {
-            also.push(Row {
-                table: &SEGMENT,
-                values: vec![
-                    frame.stream.0.into(),
-                    frame.first_row.into(),
-                    frame.first_seq.into(),
-                    segment.errors.into(),
-                    segment.warnings.into(),
-                ],
-            });
-        }
         let (unsealed, row) = self.tail.begin(frame, place.room);
         also.push(row);
         let tail = Arc::clone(&self.tail);
@@ -214,25 +200,24 @@ impl Log {
         tenant: Tenant,
         deployment: DeploymentId,
     ) -> Result<Option<StreamHead>, LogError> {
-        let row = sqlx::query(
-            "select stream, stream_id, incarnation, quarantined_why from stream \
-             where deployment_id = $1 and organisation_id = $2",
-        )
-        .bind(deployment.to_string())
-        .bind(tenant.organisation_id.to_string())
-        .fetch_optional(self.store.readers())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let id: String = row.try_get(1)?;
-        Ok(Some(StreamHead {
-            stream: StreamKey(row.try_get(0)?),
-            deployment_id: deployment,
-            stream_id: id
-                .parse()
-                .map_err(|_| sqlx::Error::Decode("stream_id is no UUID".into()))?,
-            incarnation: row.try_get::<i64, _>(2)?.cast_unsigned(),
-            quarantined: row.try_get(3)?,
-        }))
+        let row = self
+            .store
+            .fetch_one(
+                "select stream, stream_id, incarnation, quarantined_why from stream \
+                 where deployment_id = $1 and organisation_id = $2",
+                [deployment.to_string().into(), tenant.organisation_id.to_string().into()],
+            )
+            .await?;
+        let head = |row: Values| {
+            Ok(StreamHead {
+                stream: StreamKey(row.int(0)?),
+                deployment_id: deployment,
+                stream_id: row.parsed(1)?,
+                incarnation: row.count(2)?,
+                quarantined: row.maybe_text(3)?.map(|why| why.as_ref().to_owned()),
+            })
+        };
+        row.map(head).transpose()
     }
 
     /// Records a new stream, or a later incarnation of a known one.
@@ -263,7 +248,7 @@ impl Log {
         let write = Write { statements: vec![statement], ..Write::default() };
         self.store.writer().write(write).await?;
         let head = self.head(tenant, deployment).await?;
-        head.ok_or_else(|| LogError::Database(sqlx::Error::RowNotFound))
+        head.ok_or_else(|| ReadError::unexpected("the stream was recorded and is not there").into())
     }
 
     /// Nothing more is taken from the stream, for the stated reason.

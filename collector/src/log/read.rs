@@ -1,54 +1,123 @@
-//! Reading stored frames in order.
+//! Reading stored streams in order: from blocks, then from the tail.
 
-use super::{Log, LogError, NewFrame, StoredFrame, StreamKey};
+use super::block::{Block, BlockError};
+use super::index::Sealed;
+use super::{Log, LogError, StoredFrame, StreamKey};
 use bytes::Bytes;
-use deckport_protocol::Frame;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use deckport_protocol::rows::RowDeriver;
+use deckport_protocol::{Frame, FrameBuilder, RecordRef};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Frames read at once.
-const FRAMES: i64 = 128;
+/// A frame made from a block holds about so much.
+const FRAME_BYTES: usize = 64 * 1024;
+const FRAME_RECORDS: usize = 1024;
+/// Unpacked blocks that are kept: whoever pages through a log comes back to the same ones.
+const KEPT: usize = 6;
+/// A block that took others' place is in the index a moment after it is in the database.
+const MOVED: Duration = Duration::from_millis(5);
+const MOVES: usize = 400;
 
-pub(super) fn stored(row: &SqliteRow) -> Result<StoredFrame, sqlx::Error> {
-    let payload: Vec<u8> = row.try_get("payload")?;
-    Ok(StoredFrame {
-        first_seq: unsigned(row, "first_seq")?,
-        last_seq: unsigned(row, "last_seq")?,
-        first_row: unsigned(row, "first_row")?,
-        rows: unsigned(row, "rows")?,
-        received_at: row.try_get("received_at")?,
-        payload: Bytes::from(payload),
-    })
+/// The parts of a block as they are stored.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) rows: Bytes,
+    pub(super) records: Bytes,
+    pub(super) text: Bytes,
 }
 
-pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
-    row.try_get::<i64, _>(column).map(i64::cast_unsigned)
+impl Parts {
+    pub(super) fn block(&self, sealed: &Sealed) -> Result<Block, BlockError> {
+        let place = (sealed.first_seq, sealed.first_row, sealed.rows, sealed.first_byte);
+        Block::open(place, &self.text, &self.rows)
+    }
 }
 
-impl NewFrame {
-    fn stored(&self) -> StoredFrame {
-        StoredFrame {
-            first_seq: self.first_seq,
-            last_seq: self.last_seq,
-            first_row: self.first_row,
-            rows: self.rows,
-            received_at: self.received_at,
-            payload: self.payload.clone(),
-        }
+/// A block that was unpacked, with its records as they are stored.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) block: Block,
+    pub(super) records: Bytes,
+}
+
+/// Blocks that were unpacked last.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<VecDeque<(i64, Arc<Opened>)>>);
+
+impl Kept {
+    fn get(&self, id: i64) -> Option<Arc<Opened>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|(known, _)| *known == id)?;
+        let found = kept.remove(at)?;
+        kept.push_front(found.clone());
+        Some(found.1)
+    }
+
+    fn put(&self, id: i64, opened: &Arc<Opened>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_front((id, Arc::clone(opened)));
+        kept.truncate(KEPT);
+    }
+}
+
+impl LogError {
+    pub(super) fn damaged(sealed: &Sealed, why: impl std::fmt::Display) -> Self {
+        Self::Damaged { stream: sealed.stream, seq: sealed.first_seq, why: why.to_string() }
     }
 }
 
 impl Log {
-    /// Frames in order, beginning with the one that holds `seq` (or the next one); about `bytes` of
-    /// them, at least one when there is one.
-    pub async fn frames(
+    /// The parts of a block; `None` where another has taken its place.
+    pub(super) async fn find_parts(&self, sealed: &Sealed) -> Result<Option<Parts>, LogError> {
+        let sql = "select rows_part, records_part, text_part from block_part where block_id = $1";
+        let row = self.store.fetch_one(sql, [sealed.id.into()]).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Parts { rows: row.blob(0)?, records: row.blob(1)?, text: row.blob(2)? }))
+    }
+
+    /// The parts of a block that nobody else may merge.
+    pub(super) async fn parts(&self, sealed: &Sealed) -> Result<Parts, LogError> {
+        let parts = self.find_parts(sealed).await?;
+        parts.ok_or_else(|| LogError::damaged(sealed, "its parts are not there"))
+    }
+
+    /// The block that `find` finds in the index, unpacked.
+    pub(super) async fn open_block(
         &self,
-        stream: StreamKey,
-        seq: u64,
-        bytes: usize,
-    ) -> Result<Vec<StoredFrame>, LogError> {
-        // The tail first: see there.
-        let unsealed = self.tail.of(stream, |frames| {
+        find: impl Fn() -> Option<Arc<Sealed>>,
+    ) -> Result<Option<(Arc<Sealed>, Arc<Opened>)>, LogError> {
+        for _ in 0..MOVES {
+            let Some(sealed) = find() else { return Ok(None) };
+            if let Some(kept) = self.kept.get(sealed.id) {
+                return Ok(Some((sealed, kept)));
+            }
+            if let Some(parts) = self.find_parts(&sealed).await? {
+                let block =
+                    parts.block(&sealed).map_err(|error| LogError::damaged(&sealed, error))?;
+                let opened = Arc::new(Opened { block, records: parts.records });
+                self.kept.put(sealed.id, &opened);
+                return Ok(Some((sealed, opened)));
+            }
+            // Merged a moment ago: the index learns of it.
+            tokio::time::sleep(MOVED).await;
+        }
+        match find() {
+            Some(sealed) => Err(LogError::damaged(&sealed, "its parts are not there")),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a stream's frames in the tail begin; beyond all where it has none there.
+    fn tail_from(&self, stream: StreamKey) -> u64 {
+        let first = self.tail.of(stream, |frames| frames[0].frame.first_seq);
+        first.unwrap_or(i64::MAX.cast_unsigned())
+    }
+
+    /// Frames of the tail from the one that holds `seq` on, about `bytes` of them.
+    fn unsealed(&self, stream: StreamKey, seq: u64, bytes: usize) -> Vec<StoredFrame> {
+        let taken = self.tail.of(stream, |frames| {
             let from = frames.partition_point(|unsealed| unsealed.frame.last_seq < seq);
             let mut sum = 0;
             let taken = frames.range(from..).take_while(|unsealed| {
@@ -56,83 +125,129 @@ impl Log {
                 sum += unsealed.frame.payload.len();
                 take
             });
-            let taken: Vec<_> = taken.map(|unsealed| unsealed.frame.stored()).collect();
-            (frames[0].frame.first_seq, taken)
+            taken.map(|unsealed| unsealed.frame.stored()).collect()
         });
-        let (tail_from, unsealed) = unsealed.unwrap_or((i64::MAX.cast_unsigned(), Vec::new()));
-        if tail_from <= seq {
-            return Ok(unsealed);
-        }
-        let mut rows = sqlx::query(
-            "select first_seq, last_seq, first_row, rows, received_at, payload from frame \
-             where stream = $1 and first_seq >= coalesce((select max(first_seq) from frame \
-             where stream = $1 and first_seq <= $2), 0) and first_seq < $3 \
-             order by first_seq limit $4",
-        )
-        .bind(stream.0)
-        .bind(seq.cast_signed())
-        .bind(tail_from.cast_signed())
-        .bind(FRAMES)
-        .fetch(self.store.readers());
-        let mut frames = Vec::new();
-        let mut sum = 0;
-        use futures_util::TryStreamExt as _;
-        while let Some(row) = rows.try_next().await? {
-            let frame = stored(&row)?;
-            if frame.last_seq < seq {
-                continue;
-            }
-            sum += frame.payload.len();
-            frames.push(frame);
-            if sum >= bytes {
-                return Ok(frames);
-            }
-        }
-        if frames.last().is_none_or(|last| last.last_seq + 1 == tail_from) {
-            for frame in unsealed {
-                if sum >= bytes && !frames.is_empty() {
-                    break;
-                }
-                sum += frame.payload.len();
-                frames.push(frame);
-            }
-        }
-        Ok(frames)
+        taken.unwrap_or_default()
     }
 
-    /// The state in front of the frame at `seq` or of one not far before it: first seq, completed rows
-    /// before it, and the deriver's state.
-    pub(super) async fn state_at(
+    /// Feeds the records from `seq` on, in order, until `each` says stop. Returns the seq behind the last one that was fed.
+    pub async fn walk(
         &self,
         stream: StreamKey,
         seq: u64,
-    ) -> Result<(u64, u64, Vec<u8>), LogError> {
+        mut each: impl FnMut(&RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, LogError> {
+        const READ_BYTES: usize = 256 * 1024;
+        let mut next = seq;
+        // Goal: every record from `seq` on. Exits: `each` has enough; the durable end.
+        loop {
+            // The tail first: see there.
+            let tail_from = self.tail_from(stream);
+            if tail_from <= next {
+                let frames = self.unsealed(stream, next, READ_BYTES);
+                if frames.is_empty() {
+                    return Ok(next);
+                }
+                for stored in frames {
+                    let frame = self.decode(stream, &stored)?;
+                    let from = next;
+                    for record in frame.records().filter(|record| record.seq >= from) {
+                        next = record.last_seq() + 1;
+                        if each(&record).is_break() {
+                            return Ok(next);
+                        }
+                    }
+                }
+                continue;
+            }
+            let found = self.open_block(|| self.index.at_seq(stream, next)).await?;
+            let Some((sealed, opened)) = found else {
+                // What was not in the tail and is in no block was sealed in between, or is not there.
+                if self.index.at_seq(stream, next).is_none() && self.tail_from(stream) > next {
+                    return Ok(next);
+                }
+                continue;
+            };
+            let records = opened.block.records(&opened.records);
+            let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
+            let from = next;
+            for (record, ..) in records.iter().filter(|(record, ..)| record.seq >= from) {
+                next = record.last_seq() + 1;
+                if each(&record).is_break() {
+                    return Ok(next);
+                }
+            }
+            next = next.max(sealed.last_seq + 1);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Frames in order, beginning with the one that holds `seq` (or the next one); about `bytes` of
+    /// them, at least one when there is one. Those from blocks are made anew and hold what they held when they were received.
+    pub async fn frames(
+        &self,
+        stream: StreamKey,
+        seq: u64,
+        bytes: usize,
+    ) -> Result<Vec<StoredFrame>, LogError> {
+        let tail_from = self.tail_from(stream);
+        if tail_from <= seq {
+            return Ok(self.unsealed(stream, seq, bytes));
+        }
+        let found = self.open_block(|| self.index.at_seq(stream, seq)).await?;
+        let Some((sealed, opened)) = found else {
+            // Sealed in between, or nothing: what is there now is behind `seq`.
+            return Ok(self.unsealed(stream, seq, bytes));
+        };
+        let records = opened.block.records(&opened.records);
+        let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
+        Ok(frames_of(records.iter(), seq, bytes))
+    }
+
+    /// The state in front of the block, or of one not far before it, and the seq that it is in front of.
+    pub(super) async fn state_of(
+        &self,
+        sealed: &Sealed,
+    ) -> Result<(u64, Option<Bytes>), LogError> {
+        let sql = "select state_before from block_part where block_id = $1";
+        let row = self.store.fetch_one(sql, [sealed.id.into()]).await?;
+        let state = row.map(|row| row.maybe_blob(0)).transpose()?.flatten();
+        Ok((sealed.first_seq, state))
+    }
+
+    /// A deriver in front of the record `seq`, or not far before it, and the seq to feed next.
+    pub async fn deriver_at(
+        &self,
+        stream: StreamKey,
+        seq: u64,
+    ) -> Result<(u64, RowDeriver), LogError> {
         let unsealed = self.tail.of(stream, |frames| {
             let until = frames.partition_point(|unsealed| unsealed.frame.first_seq <= seq);
             frames.range(..until).rev().find_map(|unsealed| {
-                let NewFrame { first_seq, first_row, state_before, .. } = &unsealed.frame;
-                Some((*first_seq, *first_row, state_before.as_ref()?.to_vec()))
+                let frame = &unsealed.frame;
+                Some((frame.first_seq, frame.state_before.clone()?))
             })
         });
-        if let Some(state) = unsealed.flatten() {
-            return Ok(state);
+        let mut found = unsealed.flatten();
+        let mut before = self.index.at_seq(stream, seq).filter(|block| block.first_seq <= seq);
+        if found.is_none() && before.is_none() {
+            before = self.index.last(stream).filter(|block| block.first_seq <= seq);
         }
-        let row = sqlx::query(
-            "select first_seq, first_row, state_before from frame where stream = $1 \
-             and first_seq <= $2 and state_before is not null order by first_seq desc limit 1",
-        )
-        .bind(stream.0)
-        .bind(seq.cast_signed())
-        .fetch_optional(self.store.readers())
-        .await?;
-        match row {
-            Some(row) => Ok((
-                unsigned(&row, "first_seq")?,
-                unsigned(&row, "first_row")?,
-                row.try_get("state_before")?,
-            )),
-            None => Ok((1, 0, Vec::new())),
+        while let (None, Some(block)) = (&found, &before) {
+            let (first_seq, state) = self.state_of(block).await?;
+            match state {
+                Some(state) => found = Some((first_seq, state)),
+                None if first_seq <= 1 => break,
+                None => before = self.index.at_seq(stream, first_seq - 1),
+            }
         }
+        let Some((first_seq, state)) = found else { return Ok((1, RowDeriver::new())) };
+        let deriver = RowDeriver::restore(&state).map_err(|error| LogError::Damaged {
+            stream,
+            seq: first_seq,
+            why: error.to_string(),
+        })?;
+        Ok((first_seq, deriver))
     }
 
     /// Decodes what is stored.
@@ -143,9 +258,43 @@ impl Log {
             why: error.to_string(),
         })
     }
+}
 
-    /// The last sequence number stored, 0 for none.
-    pub async fn last_seq(&self, stream: StreamKey) -> Result<u64, LogError> {
-        Ok(self.size(stream).await?.1)
+/// Records from `seq` on as frames, about `bytes` of them.
+fn frames_of<'a>(
+    records: impl Iterator<Item = (RecordRef<'a>, deckport_protocol::BootId, i64)>,
+    seq: u64,
+    bytes: usize,
+) -> Vec<StoredFrame> {
+    let mut frames = Vec::new();
+    let mut builder = FrameBuilder::new();
+    let (mut held, mut count, mut sum) = (0, 0, 0);
+    let mut last: Option<(u64, deckport_protocol::BootId, u64, i64)> = None;
+    let mut close = |builder: &mut FrameBuilder, first_seq, boot_id, last_seq, received_at| {
+        if let Some(payload) = builder.finish(boot_id, false) {
+            frames.push(StoredFrame { first_seq, last_seq, received_at, payload });
+        }
+    };
+    for (record, boot_id, received_at) in records.filter(|(record, ..)| record.last_seq() >= seq) {
+        if let Some((first_seq, boot, last_seq, received)) = last
+            && (boot != boot_id || held >= FRAME_BYTES || count >= FRAME_RECORDS)
+        {
+            close(&mut builder, first_seq, boot, last_seq, received);
+            last = None;
+            (held, count) = (0, 0);
+            if sum >= bytes {
+                break;
+            }
+        }
+        let first_seq = last.map_or(record.seq, |last| last.0);
+        builder.push(&record);
+        held += record.data().len();
+        sum += record.data().len();
+        count += 1;
+        last = Some((first_seq, boot_id, record.last_seq(), received_at));
     }
+    if let Some((first_seq, boot, last_seq, received)) = last {
+        close(&mut builder, first_seq, boot, last_seq, received);
+    }
+    frames
 }

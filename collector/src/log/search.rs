@@ -8,8 +8,8 @@ use super::{Log, LogError, StreamKey};
 use deckport_protocol::Level;
 use deckport_protocol::rows::{Row, RowRenderer};
 use regex::{Regex, RegexBuilder};
+use std::ops::ControlFlow;
 
-const READ_BYTES: usize = 1024 * 1024;
 /// Rows that `matches` lists; beyond, they are only counted.
 pub const MATCHES: usize = 10_000;
 
@@ -72,32 +72,35 @@ impl Log {
             return Ok(0);
         }
         let Some(seq) = self.frame_of_row(stream, from).await? else { return Ok(0) };
-        let (mut next, mut deriver) = self.deriver_at(stream, seq).await?;
+        let (next, mut deriver) = self.deriver_at(stream, seq).await?;
         let mut renderer = RowRenderer::new(from..total);
         let mut scanned = 0;
-        loop {
-            let frames = self.frames(stream, next, READ_BYTES).await?;
-            let at_end = frames.last().is_none_or(|last| last.last_seq >= last_seq);
-            for stored in frames.iter().filter(|stored| stored.first_seq <= last_seq) {
-                for record in self.decode(stream, stored)?.records() {
-                    deriver.feed(&record, &mut renderer);
+        let mut stopped = false;
+        self.walk(stream, next, |record| {
+            if record.seq > last_seq {
+                return ControlFlow::Break(());
+            }
+            deriver.feed(record, &mut renderer);
+            for row in renderer.take_rows() {
+                scanned += 1;
+                stopped = query.matches(&row) && !found(row.row);
+                if stopped {
+                    return ControlFlow::Break(());
                 }
             }
-            if at_end {
-                deriver.peek_open(&mut renderer);
-            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        if !stopped {
+            deriver.peek_open(&mut renderer);
             for row in renderer.take_rows() {
                 scanned += 1;
                 if query.matches(&row) && !found(row.row) {
-                    return Ok(scanned);
+                    break;
                 }
             }
-            match frames.last() {
-                Some(last) if !at_end => next = last.last_seq + 1,
-                _ => return Ok(scanned),
-            }
-            tokio::task::yield_now().await;
         }
+        Ok(scanned)
     }
 
     /// The nearest match from row `from` on (or up to it), and whether the search went round the end.

@@ -1,77 +1,48 @@
-//! The tail: frames that are durable and not sealed yet.
+//! The tail: frames that are durable and in no block yet.
 //!
-//! A frame first goes into the table `tail`, in the order of arrival, whatever its stream. The frames of one commit then
-//! stand side by side on a few pages; in `frame`, where a stream's frames stand together, each would be on a page of its
-//! own, and a commit of 64 consoles would write several times its bytes. The sealer moves frames to `frame` later, many of
-//! one stream at once.
+//! A frame first goes into the table `tail`, in the order of arrival, whatever its stream: the frames of one commit stand side by
+//! side on a few pages, and a commit of 64 consoles writes little more than their bytes. The sealer packs them into blocks later.
 //!
 //! What must hold:
-//! * Every durable frame is in `tail` or in `frame`; between being sealed and being deleted from `tail`, in both.
-//! * [`Tail`] holds, in memory, every durable frame that is not known to be sealed. A reader takes those first and then
-//!   reads `frame` for what lies before them: what is sealed in between is found twice, not never.
-//! * Rows of `tail` are deleted only below the lowest id that is not sealed, ids on their way to the disk included.
-//! * What a former process left in `tail` is sealed before anybody reads ([`Log::open`]); where the disk is too full for that,
-//!   it is read into memory and sealed later, like what is new.
+//! * Every durable frame is in the table `tail` or in a block; between being sealed and being deleted from `tail`, in both.
+//! * [`Tail`] holds, in memory, every durable frame that is not known to be in a block. A reader takes those first and then
+//!   looks for what lies before them in blocks: what is sealed in between is found twice, not never.
+//! * Rows of `tail` are deleted only below the lowest id that is not sealed, ids on their way to the disk included: whole
+//!   pages become free, and none is written twice.
+//! * What a former process left in `tail` is taken into memory before anybody reads ([`Tail::adopt`]).
 //!
-//! Bounds: appending waits while the tail holds [`FULL`] times what it is sealed at. A full disk stops sealing and nothing
+//! Bounds: appending waits while the tail in memory holds [`FULL`] times what it is sealed at. A full disk stops sealing and nothing
 //! else: it is tried again.
 
-use super::{Log, LogError, NewFrame, StreamKey, frame_values};
-use crate::store::{Row, Statement, Table, Value, Write, WriteError};
-use bytes::Bytes;
-use futures_util::TryStreamExt as _;
-use sqlx::Row as _;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use super::block::BLOCK_BYTES;
+use super::{LogError, NewFrame, StreamKey};
+use crate::store::{Row, Store, Table, Value, WriteError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 /// The tail's bound, in multiples of what it is sealed at.
-const FULL: usize = 8;
-/// Frames, and bytes, that are sealed in one write: it must not hold up those that wait to be acknowledged.
-const SLICE_FRAMES: usize = 64;
-const SLICE_BYTES: usize = 256 * 1024;
-/// Ids that are deleted in one write.
-const SLICE_IDS: i64 = 512;
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
-static FRAME: Table = Table {
-    insert: "insert into frame (stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-             errors, warnings, received_at, state_before, payload)",
-    columns: 12,
-    conflict: "",
-    last_wins: false,
-};
+const FULL: usize = 4;
 
 static TAIL: Table = Table {
-    insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-             errors, warnings, received_at, state_before, payload)",
-    columns: 13,
+    insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
+             received_at, goes_on, open_row, state_before, notes, payload)",
+    columns: 14,
     conflict: "",
     last_wins: false,
 };
 
-/// What a former process left. A crash between sealing and deleting leaves frames in both tables.
-const SEAL_ALL: [&str; 2] = [
-    "insert or ignore into frame (stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-     errors, warnings, received_at, state_before, payload) \
-     select stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-     errors, warnings, received_at, state_before, payload from tail order by stream, first_seq",
-    "delete from tail",
-];
-
-/// What a former process left and had not sealed.
-const LEFT: &str = "select id, stream, first_seq, last_seq, first_row, rows, first_byte, bytes, \
-     errors, warnings, received_at, state_before, payload from tail \
-     where not exists (select 1 from frame \
-                       where frame.stream = tail.stream and frame.first_seq = tail.first_seq) \
-     order by id";
+/// What a former process left. A crash between sealing and deleting leaves frames that are in a block already.
+const LEFT: &str = "select id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
+     received_at, goes_on, open_row, state_before, notes, payload from tail where id > $1 \
+     and not exists (select 1 from block where block.stream = tail.stream \
+                     and block.first_seq <= tail.first_seq and block.last_seq >= tail.last_seq) \
+     order by id limit 256";
 
 /// A frame in the tail.
 #[derive(Debug)]
 pub(super) struct Unsealed {
-    id: i64,
+    pub(super) id: i64,
     pub(super) frame: NewFrame,
     /// Its share of the tail's bound; what a former process left has none.
     _room: Option<Room>,
@@ -84,13 +55,29 @@ pub struct Room {
 }
 
 #[derive(Debug, Default)]
+struct Frames {
+    frames: VecDeque<Arc<Unsealed>>,
+    /// Output bytes of them.
+    bytes: u64,
+    /// Nothing follows the last one.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
 struct Inner {
-    streams: HashMap<StreamKey, VecDeque<Arc<Unsealed>>>,
+    streams: HashMap<StreamKey, Frames>,
     /// Ids of all that is not sealed, or not durable yet.
     ids: BTreeSet<i64>,
     last_id: i64,
+    /// Of payloads.
     bytes: usize,
+    /// Bytes of payloads by the id behind them, of what is in the table: sealed or not.
+    in_table: BTreeMap<i64, usize>,
+    table_bytes: usize,
 }
+
+/// What is to be packed next: frames of one stream, in order.
+pub(super) type Cut = Vec<Arc<Unsealed>>;
 
 /// See the module.
 #[derive(Debug)]
@@ -99,7 +86,8 @@ pub(super) struct Tail {
     room: Arc<Semaphore>,
     /// It is sealed from this size on.
     seal_bytes: usize,
-    grown: Notify,
+    /// There may be something to seal.
+    pub(super) grown: Notify,
 }
 
 impl Tail {
@@ -130,9 +118,22 @@ impl Tail {
         let id = inner.last_id;
         inner.ids.insert(id);
         drop(inner);
-        let mut values: Vec<Value> = Vec::with_capacity(TAIL.columns);
-        values.push(id.into());
-        values.extend(frame_values(&frame));
+        let values: Vec<Value> = vec![
+            id.into(),
+            frame.stream.0.into(),
+            frame.first_seq.into(),
+            frame.last_seq.into(),
+            frame.first_row.into(),
+            frame.rows.into(),
+            frame.first_byte.into(),
+            frame.bytes.into(),
+            frame.received_at.into(),
+            i64::from(frame.goes_on).into(),
+            i64::from(frame.open_row).into(),
+            frame.state_before.clone().into(),
+            frame.notes.encode().into(),
+            frame.payload.clone().into(),
+        ];
         (Arc::new(Unsealed { id, frame, _room: Some(room) }), Row { table: &TAIL, values })
     }
 
@@ -143,23 +144,61 @@ impl Tail {
             inner.ids.remove(&unsealed.id);
             return;
         }
-        inner.bytes += unsealed.frame.payload.len();
-        let full = inner.bytes >= self.seal_bytes;
-        inner.streams.entry(unsealed.frame.stream).or_default().push_back(unsealed);
+        let frame = &unsealed.frame;
+        inner.bytes += frame.payload.len();
+        inner.table_bytes += frame.payload.len();
+        inner.in_table.insert(unsealed.id, frame.payload.len());
+        let full = inner.bytes >= self.seal_bytes || inner.table_bytes >= self.seal_bytes;
+        let stream = inner.streams.entry(frame.stream).or_default();
+        stream.bytes += frame.bytes;
+        stream.ended |= frame.last;
+        let ready = stream.bytes >= BLOCK_BYTES || stream.ended;
+        stream.frames.push_back(unsealed);
         drop(inner);
-        if full {
+        if full || ready {
             self.grown.notify_one();
         }
     }
 
-    fn adopt(&self, unsealed: Unsealed) {
-        self.lock().ids.insert(unsealed.id);
-        self.landed(Arc::new(unsealed), true);
-    }
-
-    fn begin_behind(&self, id: i64) {
+    /// Takes what a former process left into memory.
+    pub(super) async fn adopt(&self, store: &Store) -> Result<(), LogError> {
+        let mut behind = i64::MIN;
+        loop {
+            let rows = store.fetch(LEFT, [behind.into()]).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                let notes = row.blob(12)?;
+                let frame = NewFrame {
+                    stream: StreamKey(row.int(1)?),
+                    first_seq: row.count(2)?,
+                    last_seq: row.count(3)?,
+                    first_row: row.count(4)?,
+                    rows: row.count(5)?,
+                    first_byte: row.count(6)?,
+                    bytes: row.count(7)?,
+                    received_at: row.int(8)?,
+                    goes_on: row.int(9)? != 0,
+                    open_row: row.int(10)? != 0,
+                    last: false,
+                    state_before: row.maybe_blob(11)?,
+                    notes: super::Notes::decode(&mut &*notes).ok_or_else(|| {
+                        crate::store::ReadError::unexpected("the notes of a frame in the tail")
+                    })?,
+                    payload: row.blob(13)?,
+                };
+                behind = row.int(0)?;
+                self.lock().ids.insert(behind);
+                self.landed(Arc::new(Unsealed { id: behind, frame, _room: None }), true);
+            }
+        }
+        // Those that are in blocks are still in the table, and an id is used once.
+        let last = store.fetch_one("select max(id) from tail", []).await?;
+        let last = last.map(|row| row.maybe_int(0)).transpose()?.flatten();
         let mut inner = self.lock();
-        inner.last_id = inner.last_id.max(id);
+        inner.last_id = inner.last_id.max(last.unwrap_or(0));
+        Ok(())
     }
 
     /// Looks at a stream's frames, oldest first; `None` when it has none here.
@@ -169,156 +208,92 @@ impl Tail {
         look: impl FnOnce(&VecDeque<Arc<Unsealed>>) -> T,
     ) -> Option<T> {
         let inner = self.lock();
-        inner.streams.get(&stream).filter(|frames| !frames.is_empty()).map(look)
+        let frames = &inner.streams.get(&stream)?.frames;
+        (!frames.is_empty()).then(|| look(frames))
     }
 
-    /// The next frames to seal, of streams from `stream` on, up to the id `last`.
-    fn slice(&self, streams: &[StreamKey], last: i64) -> Vec<Arc<Unsealed>> {
-        let inner = self.lock();
-        let mut bytes = 0;
-        streams
-            .iter()
-            .filter_map(|stream| inner.streams.get(stream))
-            .flat_map(|frames| frames.iter().take_while(|unsealed| unsealed.id <= last))
-            .take(SLICE_FRAMES)
-            .take_while(|unsealed| {
-                let take = bytes < SLICE_BYTES;
-                bytes += unsealed.frame.payload.len();
-                take
-            })
-            .cloned()
-            .collect()
-    }
-
-    fn sealed(&self, slice: &[Arc<Unsealed>]) {
-        let mut inner = self.lock();
-        for unsealed in slice {
-            let stream = unsealed.frame.stream;
-            inner.ids.remove(&unsealed.id);
-            inner.bytes -= unsealed.frame.payload.len();
-            // A slice is the beginning of its streams' frames.
-            let Some(frames) = inner.streams.get_mut(&stream) else { continue };
-            frames.pop_front();
-            if frames.is_empty() {
-                inner.streams.remove(&stream);
-            }
-        }
-    }
-
-    /// Streams with frames here, and the last id given.
-    fn streams(&self) -> (Vec<StreamKey>, i64) {
+    /// Streams that have frames here.
+    pub(super) fn streams(&self) -> Vec<StreamKey> {
         let inner = self.lock();
         let mut streams: Vec<_> = inner.streams.keys().copied().collect();
         streams.sort_unstable();
-        (streams, inner.last_id)
+        streams
     }
 
-    /// Everything below this id is sealed.
-    fn lowest_unsealed(&self) -> i64 {
+    /// Its table holds as much as it should.
+    pub(super) fn full(&self) -> bool {
+        self.lock().table_bytes >= self.seal_bytes
+    }
+
+    /// The next frames to pack: of a stream that fills a block or has ended; else, when there is too much of all, of the stream
+    /// with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        let inner = self.lock();
+        let mut streams: Vec<&Frames> = inner.streams.values().collect();
+        streams.sort_unstable_by_key(|stream| stream.frames.front().map(|first| first.id));
+        let mut ready = streams.iter().filter(|s| s.bytes >= BLOCK_BYTES || s.ended);
+        let full = inner.bytes >= self.seal_bytes || inner.table_bytes >= self.seal_bytes;
+        ready.find_map(|stream| cut_of(&stream.frames, stream.ended)).or_else(|| {
+            full.then(|| streams.first().and_then(|stream| cut_of(&stream.frames, true)))?
+        })
+    }
+
+    /// These frames are in a block.
+    pub(super) fn sealed(&self, cut: &Cut) {
+        let mut inner = self.lock();
+        let Some(stream) = cut.first().map(|first| first.frame.stream) else { return };
+        for unsealed in cut {
+            inner.ids.remove(&unsealed.id);
+            inner.bytes -= unsealed.frame.payload.len();
+        }
+        let Some(frames) = inner.streams.get_mut(&stream) else { return };
+        for unsealed in cut {
+            frames.bytes -= unsealed.frame.bytes;
+            frames.frames.pop_front();
+        }
+        if frames.frames.is_empty() {
+            inner.streams.remove(&stream);
+        }
+    }
+
+    /// Every row of the table below this id is in a block.
+    pub(super) fn lowest_unsealed(&self) -> i64 {
         let inner = self.lock();
         inner.ids.first().copied().unwrap_or(inner.last_id + 1)
     }
+
+    /// Rows below `id` are no longer in the table.
+    pub(super) fn deleted(&self, id: i64) {
+        let mut inner = self.lock();
+        let kept = inner.in_table.split_off(&id);
+        let gone = std::mem::replace(&mut inner.in_table, kept);
+        inner.table_bytes -= gone.values().sum::<usize>();
+    }
+
+    /// The first row of the table, as far as is known.
+    pub(super) fn lowest_in_table(&self) -> Option<i64> {
+        self.lock().in_table.first_key_value().map(|(id, _)| *id)
+    }
 }
 
-impl Log {
-    /// Seals what a former process left.
-    pub(super) async fn seal_all(&self) -> Result<(), LogError> {
-        let none =
-            sqlx::query_scalar::<_, i64>("select count(*) from (select 1 from tail limit 1)")
-                .fetch_one(self.store.readers())
-                .await?;
-        if none == 0 {
-            return Ok(());
+/// The first frames, up to a block's size; the end of the last one with no row open if there is one, or all that there is with `any`.
+fn cut_of(frames: &VecDeque<Arc<Unsealed>>, any: bool) -> Option<Cut> {
+    let mut bytes = 0;
+    let mut until = 0;
+    let mut taken = 0;
+    for unsealed in frames {
+        // One row that is larger than a block is cut.
+        if until > 0 && bytes >= BLOCK_BYTES || bytes >= 2 * BLOCK_BYTES {
+            break;
         }
-        let statements = SEAL_ALL.map(|sql| Statement { sql, values: Vec::new() });
-        let write = Write { statements: statements.into(), ..Write::default() };
-        Ok(self.store.writer().write(write).await?)
-    }
-
-    /// Takes what a former process left into the tail in memory.
-    pub(super) async fn adopt(&self) -> Result<(), LogError> {
-        let mut rows = sqlx::query(LEFT).fetch(self.store.readers());
-        while let Some(row) = rows.try_next().await? {
-            let count = |at: usize| row.try_get::<i64, _>(at).map(i64::cast_unsigned);
-            let frame = NewFrame {
-                stream: StreamKey(row.try_get(1)?),
-                first_seq: count(2)?,
-                last_seq: count(3)?,
-                first_row: count(4)?,
-                rows: count(5)?,
-                first_byte: count(6)?,
-                bytes: count(7)?,
-                errors: count(8)?,
-                warnings: count(9)?,
-                received_at: row.try_get(10)?,
-                state_before: row.try_get::<Option<Vec<u8>>, _>(11)?.map(Bytes::from),
-                payload: row.try_get::<Vec<u8>, _>(12)?.into(),
-            };
-            self.tail.adopt(Unsealed { id: row.try_get(0)?, frame, _room: None });
-        }
-        drop(rows);
-        // Those that were sealed are still in the table, and an id is used once.
-        let last = sqlx::query_scalar::<_, Option<i64>>("select max(id) from tail")
-            .fetch_one(self.store.readers())
-            .await?;
-        self.tail.begin_behind(last.unwrap_or(0));
-        Ok(())
-    }
-
-    /// Seals the tail whenever it has grown, until `stop`. What is left then is sealed at the next start.
-    pub async fn keep_sealing(self, stop: CancellationToken) {
-        let mut deleted = 0;
-        loop {
-            // Dropping either branch loses nothing: both only wake.
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.tail.grown.notified() => {}
-            }
-            let mut told = false;
-            // Exits when the tail is sealed, or the writer is no more.
-            while let Err(error) = self.seal(&mut deleted).await {
-                if matches!(error, WriteError::Fatal(_) | WriteError::Stopping) {
-                    return;
-                }
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "the log's tail cannot be sealed; it is kept, and tried again each second");
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(TRY_AGAIN) => {}
-                }
-            }
+        bytes += unsealed.frame.bytes;
+        taken += 1;
+        if !unsealed.frame.open_row {
+            until = taken;
         }
     }
-
-    /// Seals all that is in the tail now. `deleted`: rows of `tail` below this id are gone.
-    async fn seal(&self, deleted: &mut i64) -> Result<(), WriteError> {
-        let (streams, last) = self.tail.streams();
-        let mut streams = streams.as_slice();
-        // A slice may span streams: of a quiet one there is little to seal.
-        loop {
-            let slice = self.tail.slice(streams, last);
-            let Some(end) = slice.last() else { break };
-            let rows = slice
-                .iter()
-                .map(|unsealed| Row { table: &FRAME, values: frame_values(&unsealed.frame).into() })
-                .collect();
-            self.store.writer().write(Write { rows, ..Write::default() }).await?;
-            self.tail.sealed(&slice);
-            let at = streams.iter().position(|stream| *stream == end.frame.stream);
-            streams = &streams[at.unwrap_or(0)..];
-        }
-        let low = self.tail.lowest_unsealed();
-        while *deleted < low {
-            let until = low.min(*deleted + SLICE_IDS);
-            let sql = "delete from tail where id < $1";
-            let statement = Statement { sql, values: vec![until.into()] };
-            self.store
-                .writer()
-                .write(Write { statements: vec![statement], ..Write::default() })
-                .await?;
-            *deleted = until;
-        }
-        Ok(())
+    if until == 0 && (any || bytes >= 2 * BLOCK_BYTES) {
+        until = taken;
     }
+    (until > 0).then(|| frames.iter().take(until).cloned().collect())
 }

@@ -10,12 +10,14 @@
 //! * SQLite's own checkpoints are off: their failures would be silent. The writer runs them.
 
 mod checkpoint;
+mod read;
 mod write;
 mod writer;
 
 use checkpoint::Checkpoint;
 
-pub use write::{Done, Guard, Row, Statement, Table, Value, Write, WriteError};
+pub use read::{ReadError, Values};
+pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
 
 use crate::config::Config;
@@ -132,11 +134,6 @@ impl Store {
         let writer = Writer::start(connection, checkpoint, config.bounds, metrics, tasks, stop)
             .map_err(OpenError::Thread)?;
         Ok(Self { readers, writer, _held: held })
-    }
-
-    /// For reading. Readers never block the writer.
-    pub const fn readers(&self) -> &SqlitePool {
-        &self.readers
     }
 
     pub const fn writer(&self) -> &Writer {

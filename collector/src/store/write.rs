@@ -6,48 +6,55 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A value of a column.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    Null,
+    /// A database may want to know of which sort the value is that is not there.
+    Null(Sort),
     Int(i64),
     Text(Arc<str>),
     Blob(Bytes),
 }
 
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Self::Int(value)
-    }
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    Int,
+    Text,
+    Blob,
 }
 
-impl From<u64> for Value {
-    /// Sequence numbers, rows and bytes stay far below 2^63; ingest refuses what does not.
-    fn from(value: u64) -> Self {
-        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
-    }
+/// What can be stored in a column.
+pub trait Storable: Into<Value> {
+    const SORT: Sort;
 }
 
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(value.into())
-    }
+macro_rules! storable {
+    ($($of:ty => $sort:ident, $value:ident => $make:expr;)*) => {$(
+        impl Storable for $of {
+            const SORT: Sort = Sort::$sort;
+        }
+
+        impl From<$of> for Value {
+            fn from($value: $of) -> Self {
+                Self::$sort($make)
+            }
+        }
+    )*};
 }
 
-impl From<String> for Value {
-    fn from(value: String) -> Self {
-        Self::Text(value.into())
-    }
+storable! {
+    i64 => Int, value => value;
+    // Sequence numbers, rows and bytes stay far below 2^63; ingest refuses what does not.
+    u64 => Int, value => i64::try_from(value).unwrap_or(i64::MAX);
+    &str => Text, value => value.into();
+    String => Text, value => value.into();
+    Bytes => Blob, value => value;
+    Vec<u8> => Blob, value => value.into();
 }
 
-impl From<Bytes> for Value {
-    fn from(value: Bytes) -> Self {
-        Self::Blob(value)
-    }
-}
-
-impl<T: Into<Self>> From<Option<T>> for Value {
+impl<T: Storable> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
+        value.map_or(Self::Null(T::SORT), Into::into)
     }
 }
 

@@ -449,14 +449,8 @@ fn same_key(one: &[Value], other: &[Value]) -> bool {
 }
 
 fn bind(arguments: &mut SqliteArguments, values: &[Value]) -> Result<(), WriteError> {
-    for value in values {
-        match value {
-            Value::Null => arguments.add(None::<i64>),
-            Value::Int(value) => arguments.add(*value),
-            Value::Text(value) => arguments.add(&**value),
-            Value::Blob(value) => arguments.add(&**value),
-        }
-        .map_err(|error| WriteError::Refused(error.to_string().into()))?;
-    }
-    Ok(())
+    values.iter().try_for_each(|value| {
+        super::read::bind(arguments, value)
+            .map_err(|error| WriteError::Refused(error.to_string().into()))
+    })
 }

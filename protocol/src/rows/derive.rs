@@ -173,6 +173,11 @@ impl RowDeriver {
         self.state.phase
     }
 
+    /// The name of that phase; empty where there is none.
+    pub fn phase_name(&self) -> &str {
+        &self.state.phase_name
+    }
+
     pub fn step(&self) -> Option<&str> {
         self.state.step.as_deref()
     }

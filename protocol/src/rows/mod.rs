@@ -28,4 +28,4 @@ pub use derive::{PhaseFact, RowDeriver, RowFact, RowKind, RowSink};
 pub use failing::{FailingLine, FailingLines};
 pub use levels::level_of;
 pub use line::{CLASSIFIED_BYTES, RENDERED_BYTES};
-pub use render::{Row, RowRenderer, Span};
+pub use render::{Row, RowRenderer, Span, TextOf, is_plain};

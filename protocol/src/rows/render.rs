@@ -142,6 +142,71 @@ impl RowSink for RowRenderer {
     }
 }
 
+/// Whether a line's bytes (without its end) are what is shown of it: nothing in them is interpreted, left out or cut.
+pub fn is_plain(line: &[u8]) -> bool {
+    // Eight bytes at a time: most lines of most logs are nothing but printable ASCII.
+    let printable = line.iter().fold(true, |all, &byte| all & (byte.wrapping_sub(0x20) < 0x5f));
+    let marked = matches!(line.first(), Some(b':' | b'-' | b'+' | b'~'));
+    if printable && !marked && line.len() <= RENDERED_BYTES {
+        return true;
+    }
+    if line.len() > RENDERED_BYTES {
+        return false;
+    }
+    let Ok(text) = std::str::from_utf8(line) else { return false };
+    !text.chars().any(char::is_control) && !(marked && markup::read(text).is_some())
+}
+
+/// The text that is shown of one row; what [`RowRenderer`] makes of it.
+#[derive(Debug)]
+pub struct TextOf(RowRenderer);
+
+impl Default for TextOf {
+    fn default() -> Self {
+        Self(RowRenderer::new(0..1))
+    }
+}
+
+impl TextOf {
+    /// Of a line's bytes without its end, in the pieces in which the deriver saw them.
+    pub fn line<'a>(
+        &mut self,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        kind: RowKind,
+        level: Level,
+    ) -> String {
+        self.0.begin(0);
+        for piece in pieces {
+            self.0.bytes(piece);
+        }
+        self.shown(kind, level)
+    }
+
+    /// Of an event's row.
+    pub fn event(&mut self, text: &str, kind: RowKind, level: Level) -> String {
+        self.0.begin(0);
+        self.0.text(text);
+        self.shown(kind, level)
+    }
+
+    fn shown(&mut self, kind: RowKind, level: Level) -> String {
+        let fact = RowFact {
+            row: 0,
+            seq: 0,
+            boot_us: 0,
+            at_us: 0,
+            kind,
+            level,
+            phase: None,
+            blank: false,
+            bytes: 0,
+            open: false,
+        };
+        self.0.row(&fact, None);
+        self.0.rows.pop().map(|row| row.text).unwrap_or_default()
+    }
+}
+
 /// Shows what markup means instead of the markup: the phase's name, the message's text.
 fn unmark(fact: &RowFact, text: &mut String, spans: &mut Vec<Span>) {
     let shown = match markup::read(text) {

@@ -1,0 +1,281 @@
+//! A block: a stretch of one stream, packed once and read many times.
+//!
+//! Three parts, each one zstd frame with a checksum, so that each reader unpacks what it needs:
+//!
+//! ```text
+//! text      the output bytes of the stretch, as they came, and a line feed where they do not end in one; then the *overlay*: what is shown of the rows of which their
+//!           bytes are not what is shown (escapes, tabs, carriage returns, markup) and of those that are no output, each
+//!           closed by a line feed
+//! rows      varint length of the output; varint 1 where the first bytes go on with a row that began before; the notes
+//!           (see `notes`); varint n, then n × (varint row, against the one before; varint length of its overlay)
+//! records   see `records`: everything else that makes the records what they were
+//! ```
+//!
+//! Searching needs `text` and `rows`, and treats a block as one piece of text; paging and replaying need `records` too.
+//!
+//! What must hold:
+//! * A block holds whole records. It ends where a row ends, unless one row alone is larger than a block.
+//! * The records that come out are the records that went in, in every bit.
+//! * The text of a row (its overlay, else its bytes without their end) is what a viewer is shown of it. Of a row that goes on behind
+//!   the block it is what was there when the block ended.
+
+mod build;
+mod records;
+mod segments;
+#[cfg(test)]
+mod tests;
+
+pub(super) use build::Builder;
+pub(super) use segments::Segment;
+
+use super::notes::Notes;
+use deckport_protocol::varint;
+use deckport_protocol::{BootId, RecordRef};
+use records::Records;
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+/// Blocks are cut at about so much output. Larger ones pack better; a reader unpacks a whole one.
+pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
+/// More than anything that is packed as one part.
+const PART_BYTES: usize = 256 * 1024 * 1024;
+const LEVEL: i32 = 3;
+
+/// What is stored is not a block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BlockError {
+    #[error("the {part} cannot be unpacked: {why}")]
+    Packed { part: &'static str, why: String },
+    #[error("the {part} is not well-formed")]
+    Malformed { part: &'static str },
+}
+
+/// A block's place and contents in short; kept in memory for every block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) first_seq: u64,
+    pub(super) last_seq: u64,
+    /// Rows that began before it, and in it.
+    pub(super) first_row: u64,
+    pub(super) rows: u64,
+    /// Output bytes of the stream before it, and in it.
+    pub(super) first_byte: u64,
+    pub(super) bytes: u64,
+    /// The earliest and the latest wall time of a record, by the console's clock.
+    pub(super) first_at: i64,
+    pub(super) last_at: i64,
+    pub(super) errors: u64,
+    pub(super) warnings: u64,
+    /// A bit for each level, and each kind of row, that occurs.
+    pub(super) levels: u8,
+    pub(super) kinds: u8,
+}
+
+/// A block as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Packed {
+    pub(super) summary: Summary,
+    pub(super) text: Vec<u8>,
+    pub(super) rows: Vec<u8>,
+    pub(super) records: Vec<u8>,
+    pub(super) filter: super::filter::Filter,
+}
+
+/// An unpacked block; its records are unpacked when they are wanted.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) first_seq: u64,
+    pub(super) first_row: u64,
+    pub(super) rows: u64,
+    first_byte: u64,
+    /// The output, then the overlay.
+    text: Vec<u8>,
+    output: usize,
+    goes_on: bool,
+    pub(super) notes: Notes,
+    /// Rows with an overlay, and where it stands in `text`.
+    overlay: Vec<(u64, std::ops::Range<u32>)>,
+    segments: OnceLock<Vec<Segment>>,
+}
+
+impl Block {
+    pub(super) fn open(
+        (first_seq, first_row, rows, first_byte): (u64, u64, u64, u64),
+        text: &[u8],
+        rows_part: &[u8],
+    ) -> Result<Self, BlockError> {
+        let text = unpack("text", text)?;
+        let part = unpack("rows", rows_part)?;
+        let malformed = || BlockError::Malformed { part: "rows" };
+        let mut input = part.as_slice();
+        let number = |input: &mut &[u8]| varint::take(input).ok_or_else(malformed);
+        let output = usize::try_from(number(&mut input)?).map_err(|_| malformed())?;
+        let goes_on = number(&mut input)? != 0;
+        let notes = Notes::decode(&mut input).ok_or_else(malformed)?;
+        let mut overlay = Vec::new();
+        let closed = text.get(..output).ok_or_else(malformed)?.last().is_none_or(|&b| b == b'\n');
+        let (mut row, mut at) = (0u64, output + usize::from(!closed));
+        for _ in 0..number(&mut input)? {
+            row = row.checked_add(number(&mut input)?).ok_or_else(malformed)?;
+            let length = usize::try_from(number(&mut input)?).map_err(|_| malformed())?;
+            let end = at.checked_add(length).filter(|&end| end < text.len()).ok_or_else(malformed)?;
+            overlay.push((row, at as u32..end as u32));
+            at = end + 1;
+        }
+        if !input.is_empty() || at != text.len() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            first_seq,
+            first_row,
+            rows,
+            first_byte,
+            text,
+            output,
+            goes_on,
+            notes,
+            overlay,
+            segments: OnceLock::new(),
+        })
+    }
+
+    /// The notes alone, from the part that holds them.
+    pub(super) fn notes_of(rows_part: &[u8]) -> Result<Notes, BlockError> {
+        let part = unpack("rows", rows_part)?;
+        let mut input = part.as_slice();
+        let notes = varint::take(&mut input)
+            .and_then(|_| varint::take(&mut input))
+            .and_then(|_| Notes::decode(&mut input));
+        notes.ok_or(BlockError::Malformed { part: "rows" })
+    }
+
+    /// A row is open before it.
+    pub(super) const fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// The output bytes.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.text[..self.output]
+    }
+
+    /// All that a search looks at: the output, then the overlay.
+    pub(super) fn searched(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Where each row stands, in order of rows; what goes on with a row from before is not among them.
+    pub(super) fn segments(&self) -> &[Segment] {
+        self.segments.get_or_init(|| {
+            segments::of(
+                self.output(),
+                self.first_byte,
+                self.first_row,
+                self.goes_on,
+                &self.notes.events,
+            )
+        })
+    }
+
+    /// What is shown of the row; empty beyond the block.
+    pub(super) fn shown(&self, row: u64) -> &[u8] {
+        if let Ok(at) = self.overlay.binary_search_by_key(&row, |(row, _)| *row) {
+            let range = &self.overlay[at].1;
+            return &self.text[range.start as usize..range.end as usize];
+        }
+        let at = row.checked_sub(self.first_row).and_then(|at| usize::try_from(at).ok());
+        match at.and_then(|at| self.segments().get(at)) {
+            Some(Segment::Output { begin, end }) => {
+                without_end(&self.text[*begin as usize..*end as usize])
+            }
+            Some(Segment::Event) | None => &[],
+        }
+    }
+
+    /// The row that a hit at this place of [`Self::searched`] is in; `None` where what stands there is not what is shown.
+    pub(super) fn row_at(&self, at: usize) -> Option<u64> {
+        if at >= self.output {
+            let found = self.overlay.partition_point(|(_, range)| range.end as usize <= at);
+            return self.overlay.get(found).map(|(row, _)| *row);
+        }
+        let segments = self.segments();
+        // Events hold no bytes: they stand where the output before them ends.
+        let behind = segments::behind(segments, at);
+        let row = self.first_row + behind.checked_sub(1)? as u64;
+        match segments.get(behind - 1) {
+            Some(Segment::Output { end, .. }) if at < *end as usize => {
+                let covered = self.overlay.binary_search_by_key(&row, |(row, _)| *row).is_ok();
+                (!covered).then_some(row)
+            }
+            Some(Segment::Output { .. } | Segment::Event) | None => None,
+        }
+    }
+
+    /// Rows with an overlay: their bytes are not what is shown.
+    pub(super) fn covered(&self) -> usize {
+        self.overlay.len()
+    }
+
+    /// Unpacks the records.
+    pub(super) fn records(&self, part: &[u8]) -> Result<BlockRecords<'_>, BlockError> {
+        let records = Records::decode(&unpack("records", part)?, self.output())?;
+        Ok(BlockRecords { block: self, records })
+    }
+}
+
+/// The records of a block.
+#[derive(Debug)]
+pub(super) struct BlockRecords<'a> {
+    block: &'a Block,
+    records: Records,
+}
+
+impl BlockRecords<'_> {
+    /// In order, each with the boot that it is of and when its frame was received.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RecordRef<'_>, BootId, i64)> {
+        self.records.iter(self.block.first_seq, self.block.output())
+    }
+}
+
+/// A row's bytes without the line feed and the carriage returns before it.
+fn without_end(bytes: &[u8]) -> &[u8] {
+    let Some(line) = bytes.strip_suffix(b"\n") else { return bytes };
+    let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |at| at + 1);
+    &line[..end]
+}
+
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    thread_local! {
+        static PACKER: RefCell<zstd::bulk::Compressor<'static>> = RefCell::new(packer());
+    }
+    PACKER.with_borrow_mut(|packer| {
+        // It fails only where memory does.
+        packer.compress(bytes).expect("a buffer of the bound's size is enough")
+    })
+}
+
+fn packer() -> zstd::bulk::Compressor<'static> {
+    let mut packer =
+        zstd::bulk::Compressor::new(LEVEL).expect("the level is one that zstd knows");
+    packer.include_checksum(true).expect("zstd has checksums");
+    packer
+}
+
+fn unpack(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
+    thread_local! {
+        static UNPACKER: RefCell<zstd::bulk::Decompressor<'static>> = RefCell::new(
+            zstd::bulk::Decompressor::new().expect("a context is made of memory alone")
+        );
+    }
+    let error = |why: String| BlockError::Packed { part, why };
+    let size = match zstd::zstd_safe::get_frame_content_size(bytes) {
+        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
+        Ok(None) | Err(_) => return Err(error("it does not begin like a packed part".to_owned())),
+    };
+    if size > PART_BYTES {
+        return Err(error(format!("it would be {size} bytes")));
+    }
+    UNPACKER
+        .with_borrow_mut(|unpacker| unpacker.decompress(bytes, size))
+        .map_err(|why| error(why.to_string()))
+}

@@ -1,0 +1,77 @@
+//! Where rows begin and end in a block's output: the shape of what the row deriver does, without deriving.
+//!
+//! A row of output ends behind its line feed, or where an event has a row of its own. That, the places of those events, and whether
+//! the first bytes belong to a row from before, is all that row numbers depend on.
+
+use crate::log::notes::EventRow;
+
+/// Where a row stands in a block's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::log) enum Segment {
+    /// Its bytes, the line's end included.
+    Output { begin: u32, end: u32 },
+    /// It is no output.
+    Event,
+}
+
+/// The rows that begin in `output`, in order.
+pub(super) fn of(
+    output: &[u8],
+    first_byte: u64,
+    first_row: u64,
+    goes_on: bool,
+    events: &[EventRow],
+) -> Vec<Segment> {
+    let mut segments = Vec::with_capacity(output.len() / 64 + events.len());
+    let mut at = 0;
+    let mut goes_on = goes_on && !output.is_empty();
+    // Rows from before the block may be noted in it, when they end in it.
+    let mut events = events.iter().filter(|event| event.row >= first_row).map(|event| {
+        usize::try_from(event.at_byte.saturating_sub(first_byte)).unwrap_or(usize::MAX)
+    });
+    let mut line_feeds = memchr::memchr_iter(b'\n', output).peekable();
+    // Goal: every row. Exit: behind the last event and the last byte.
+    loop {
+        let event = events.next();
+        let until = event.unwrap_or(output.len()).min(output.len());
+        let mut row = |begin: usize, end: usize| {
+            if !std::mem::take(&mut goes_on) {
+                segments.push(Segment::Output { begin: begin as u32, end: end as u32 });
+            }
+        };
+        while let Some(line_feed) = line_feeds.next_if(|&line_feed| line_feed < until) {
+            row(at, line_feed + 1);
+            at = line_feed + 1;
+        }
+        if at < until {
+            row(at, until);
+            at = until;
+        }
+        if event.is_none() {
+            return segments;
+        }
+        // An event ends the row from before, also one of which no byte came.
+        goes_on = false;
+        segments.push(Segment::Event);
+    }
+}
+
+/// How many rows begin at or before this byte.
+pub(super) fn behind(segments: &[Segment], at: usize) -> usize {
+    // An event stands where the row behind it begins: its place is that of the next row of output.
+    let mut low = 0;
+    let mut high = segments.len();
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let begin = segments[middle..high].iter().find_map(|segment| match segment {
+            Segment::Output { begin, .. } => Some(*begin as usize),
+            Segment::Event => None,
+        });
+        if begin.is_some_and(|begin| begin <= at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

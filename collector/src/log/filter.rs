@@ -1,0 +1,244 @@
+//! Which blocks cannot hold what is looked for: a bit for each trigram of their rows' texts.
+//!
+//! Texts are folded first: ASCII letters to lower case, and the two characters outside of ASCII that are capitals of ASCII letters
+//! (the Kelvin sign and the long s) to those letters, so that one filter serves searches that mind capitals and searches that do
+//! not. A trigram is three bytes of a folded text of one row. Its hash, cut to the filter's size, is the place of its bit.
+//!
+//! What must hold: every trigram of every row's text has its bit; a bit too many costs a look, a bit too few loses a row.
+//!
+//! Filters of many blocks are *sliced*: for each place one row of bits, a bit a block, so that a search reads the few rows of the
+//! trigrams that it needs and never a whole filter.
+
+use std::collections::BTreeSet;
+
+/// Places of the largest filter, and of all that are sliced.
+pub(super) const PLACES: usize = 1 << 16;
+const LEAST: usize = 1 << 9;
+/// A filter is at most so full when it is made smaller.
+const SPARSE: usize = 6;
+
+/// Blocks whose filters are sliced together.
+pub(super) const SLOTS: usize = 512;
+/// Bytes of one row of bits.
+const ROW: usize = SLOTS / 8;
+/// Rows of bits that are stored together.
+pub(super) const CHUNK_PLACES: usize = 64;
+
+/// The place of a trigram.
+pub(super) fn place(trigram: [u8; 3]) -> u16 {
+    let packed = u32::from_le_bytes([trigram[0], trigram[1], trigram[2], 0]);
+    // The high bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
+    (packed.wrapping_mul(0x9E37_79B1) >> 16) as u16
+}
+
+/// A text as filters know it.
+pub(super) fn fold(text: &[u8]) -> Vec<u8> {
+    let mut folded = text.to_ascii_lowercase();
+    if !folded.is_ascii() {
+        // In UTF-8: E2 84 AA, and C5 BF.
+        for (from, to) in [(&b"\xe2\x84\xaa"[..], b'k'), (b"\xc5\xbf", b's')] {
+            while let Some(at) = memchr::memmem::find(&folded, from) {
+                folded.splice(at..at + from.len(), [to]);
+            }
+        }
+    }
+    folded
+}
+
+/// A block's filter; a power of two of bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter(Box<[u8]>);
+
+impl Filter {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let places = bytes.len() * 8;
+        ((LEAST..=PLACES).contains(&places) && places.is_power_of_two()).then(|| Self(bytes.into()))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether all of these places are set.
+    pub(super) fn has(&self, places: &[u16]) -> bool {
+        let mask = self.0.len() * 8 - 1;
+        places.iter().all(|&place| {
+            let place = usize::from(place) & mask;
+            self.0[place / 8] & (1 << (place % 8)) != 0
+        })
+    }
+}
+
+/// Collects the trigrams of a block.
+#[derive(Debug)]
+pub(super) struct FilterBuilder {
+    /// A byte a place: setting one needs no reading.
+    marks: Box<[u8]>,
+}
+
+impl Default for FilterBuilder {
+    fn default() -> Self {
+        Self { marks: vec![0; PLACES].into() }
+    }
+}
+
+const LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).to_ascii_lowercase();
+        byte += 1;
+    }
+    table
+};
+
+impl FilterBuilder {
+    /// Adds the text of a row.
+    pub(super) fn add(&mut self, text: &[u8]) {
+        if text.is_ascii() {
+            self.add_folded(text.iter().map(|&byte| LOWER[usize::from(byte)]));
+        } else {
+            self.add_folded(fold(text).into_iter());
+        }
+    }
+
+    fn add_folded(&mut self, mut bytes: impl Iterator<Item = u8>) {
+        let (Some(first), Some(second)) = (bytes.next(), bytes.next()) else { return };
+        let mut window = u32::from(first) << 8 | u32::from(second) << 16;
+        for byte in bytes {
+            window = window >> 8 | u32::from(byte) << 16;
+            let at = (window.wrapping_mul(0x9E37_79B1) >> 16) as u16;
+            self.marks[usize::from(at)] = 1;
+        }
+    }
+
+    pub(super) fn finish(self) -> Filter {
+        let set = self.marks.iter().filter(|&&mark| mark != 0).count();
+        let places = (set * SPARSE).next_power_of_two().clamp(LEAST, PLACES);
+        let mut bits = vec![0u8; places / 8];
+        for at in 0..PLACES {
+            if self.marks[at] != 0 {
+                let at = at & (places - 1);
+                bits[at / 8] |= 1 << (at % 8);
+            }
+        }
+        Filter(bits.into())
+    }
+}
+
+/// A set of the blocks that were sliced together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slots(pub(super) [u64; SLOTS / 64]);
+
+impl Slots {
+    pub(super) const ALL: Self = Self([u64::MAX; SLOTS / 64]);
+    pub(super) const NONE: Self = Self([0; SLOTS / 64]);
+
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one &= other);
+        self
+    }
+
+    pub(super) fn or(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
+        self
+    }
+
+    pub(super) fn has(&self, slot: usize) -> bool {
+        self.0[slot / 64] & (1 << (slot % 64)) != 0
+    }
+}
+
+/// Slices filters: for each chunk of places in order their rows of bits, packed.
+pub(super) fn slice(filters: &[Filter]) -> Vec<Vec<u8>> {
+    debug_assert!(filters.len() <= SLOTS);
+    let mut rows = vec![0u8; PLACES * ROW];
+    for (slot, filter) in filters.iter().enumerate() {
+        let mask = filter.0.len() * 8 - 1;
+        for place in 0..PLACES {
+            let at = place & mask;
+            if filter.0[at / 8] & (1 << (at % 8)) != 0 {
+                rows[place * ROW + slot / 8] |= 1 << (slot % 8);
+            }
+        }
+    }
+    rows.chunks(CHUNK_PLACES * ROW)
+        .map(|chunk| zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough"))
+        .collect()
+}
+
+/// The rows of bits of one chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk(Vec<u8>);
+
+impl Chunk {
+    pub(super) fn open(packed: &[u8]) -> Option<Self> {
+        let rows = zstd::bulk::decompress(packed, CHUNK_PLACES * ROW).ok()?;
+        (rows.len() == CHUNK_PLACES * ROW).then_some(Self(rows))
+    }
+
+    /// The blocks that have this place set.
+    pub(super) fn row(&self, place: u16) -> Slots {
+        let at = usize::from(place) % CHUNK_PLACES * ROW;
+        let mut slots = Slots::NONE;
+        for (word, bytes) in slots.0.iter_mut().zip(self.0[at..at + ROW].chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        slots
+    }
+}
+
+/// The chunk that a place is in.
+pub(super) const fn chunk_of(place: u16) -> i64 {
+    place as i64 / CHUNK_PLACES as i64
+}
+
+/// The places of a folded literal's trigrams, each once; none where it is shorter than three bytes.
+pub(super) fn places(folded: &[u8]) -> Vec<u16> {
+    let places = folded.windows(3).map(|window| place([window[0], window[1], window[2]]));
+    places.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_a_block_holds_its_filter_has(
+            rows in proptest::collection::vec("[a-zA-Z0-9 \u{212a}\u{17f}äÖ]{0,40}", 1..20),
+            at in 0usize..1000,
+            length in 3usize..9,
+        ) {
+            let mut builder = FilterBuilder::default();
+            rows.iter().for_each(|row| builder.add(row.as_bytes()));
+            let filter = builder.finish();
+            let folded = fold(rows[at % rows.len()].as_bytes());
+            if folded.len() >= length {
+                let from = at % (folded.len() - length + 1);
+                let places = places(&folded[from..from + length]);
+                prop_assert!(filter.has(&places));
+                // And so have the slices.
+                let slices = slice(&[FilterBuilder::default().finish(), filter.clone()]);
+                for place in places {
+                    let chunk = Chunk::open(&slices[chunk_of(place) as usize]).unwrap();
+                    prop_assert!(chunk.row(place).has(1));
+                    prop_assert!(!chunk.row(place).has(0));
+                }
+            }
+            prop_assert_eq!(Filter::from_bytes(filter.as_bytes()), Some(filter));
+        }
+    }
+
+    #[test]
+    fn most_of_what_it_does_not_hold_is_told() {
+        let mut builder = FilterBuilder::default();
+        for number in 0..8000 {
+            builder.add(format!("Unpacking package-{number} (1.0-{number}) over (0.9) ...").as_bytes());
+        }
+        let filter = builder.finish();
+        let absent = (0..1000).filter(|number| !filter.has(&places(format!("xq{number}zv").as_bytes())));
+        assert!(absent.count() > 990);
+    }
+}
