@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A frame made from a block holds about so much.
-const FRAME_BYTES: usize = 64 * 1024;
+const FRAME_BYTES: usize = 256 * 1024;
 const FRAME_RECORDS: usize = 1024;
 /// Unpacked blocks that are kept: whoever pages through a log comes back to the same ones.
 const KEPT: usize = 6;
