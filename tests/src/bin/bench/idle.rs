@@ -5,7 +5,7 @@
 
 use crate::Args;
 use crate::report::{Figure, Report};
-use crate::spools::{answer, greet, meta_of, target};
+use deckport_tests::spools::{answer, greet, meta_of, target};
 use anyhow::{Context as _, Result, ensure};
 use deckport_agent::state::State;
 use deckport_protocol::message::CollectorMessage;

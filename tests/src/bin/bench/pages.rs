@@ -2,7 +2,7 @@
 
 use crate::Args;
 use crate::report::{Figure, Report};
-use crate::spools;
+use deckport_tests::spools;
 use anyhow::{Result, ensure};
 use deckport_tests::Collector;
 use deckport_tests::api::Api;
