@@ -129,7 +129,10 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let p50 = median(&probes.iter().map(|probe| probe.at(0.5)).collect::<Vec<_>>());
     report.add(
         Figure::new("ingest: durable lines a second", count / of(|round| round.seconds), "/s")
-            .beside("same frames into a table like the tail", count / took(&straights, |t| t.seconds))
+            .beside(
+                "same frames into a table like the tail",
+                count / took(&straights, |t| t.seconds),
+            )
             .at_least(400_000.0),
     );
     let whole = count / of(|round| round.whole_cpu);
@@ -182,9 +185,7 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
             .beside("zstd -3", light)
             .at_most(1.15 * light),
     );
-    report.add(
-        Figure::new("ingest: the same", stored, "B").beside("zstd -19", heavy),
-    );
+    report.add(Figure::new("ingest: the same", stored, "B").beside("zstd -19", heavy));
     let filters = of(|round| round.stored.filter_bytes) / count;
     report.add(Figure::new("ingest: of that, filters", filters, "B"));
     report.add(

@@ -134,7 +134,9 @@ fn main() -> Result<ExitCode> {
     ];
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
     if !rows.iter().any(|(name, _)| wanted(name)) {
-        bail!("no row is called so; there are ingest, search, latency, idle, pages, overhead, viewer");
+        bail!(
+            "no row is called so; there are ingest, search, latency, idle, pages, overhead, viewer"
+        );
     }
     for (name, row) in rows.iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring {name} …");

@@ -34,7 +34,7 @@ pub(crate) fn measure(program: &Path, dir: &Path, consoles: &[Vec<&[u8]>]) -> Re
         r#"global(workDirectory="{dir}" maxMessageSize="256k" parser.escapeControlCharactersOnReceive="off")
 module(load="imtcp" maxSessions="{sessions}")
 template(name="asis" type="string" string="%rawmsg-after-pri%\n")
-ruleset(name="all" queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="1024") {{
+ruleset(name="all" queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="1024" queue.timeoutEnqueue="600000") {{
   action(type="omfile" file="{file}" template="asis" sync="on" flushOnTXEnd="on" asyncWriting="off")
 }}
 input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="all" supportOctetCountedFraming="off")
@@ -52,14 +52,20 @@ input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="all" supportOctetC
     let connect = || TcpStream::connect(("127.0.0.1", port)).ok();
     let said = || std::fs::read_to_string(dir.join("said")).unwrap_or_default();
     drop(eventually(LONG, "rsyslogd listens", connect).with_context(said)?);
+    // It takes few connections at once that nobody has accepted yet.
+    let mut streams = Vec::new();
+    for _ in consoles {
+        pause(Duration::from_millis(10));
+        streams.push(TcpStream::connect(("127.0.0.1", port))?);
+    }
     let (began, cpu) = (Instant::now(), cpu_of(server.id())?);
     let wanted: usize = consoles.iter().map(Vec::len).sum();
     let took = std::thread::scope(|scope| {
         let senders: Vec<_> = consoles
             .iter()
-            .map(|lines| {
+            .zip(streams)
+            .map(|(lines, mut stream)| {
                 scope.spawn(move || -> Result<()> {
-                    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
                     let mut batch = Vec::new();
                     for lines in lines.chunks(BATCH) {
                         batch.clear();
@@ -94,10 +100,7 @@ input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="all" supportOctetC
         for sender in senders {
             sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
         }
-        anyhow::Ok(Took {
-            seconds: began.elapsed().as_secs_f64(),
-            cpu: cpu_of(server.id())? - cpu,
-        })
+        anyhow::Ok(Took { seconds: began.elapsed().as_secs_f64(), cpu: cpu_of(server.id())? - cpu })
     })?;
     server.kill();
     std::fs::remove_dir_all(dir)?;

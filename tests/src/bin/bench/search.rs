@@ -91,7 +91,11 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     }
     let corpus = args.corpus()?;
     let lines = Lines::of(&corpus, args.consoles, Some(args.stored))?;
-    report.add(Figure::new("search: the corpus is stored", args.stored as f64 / corpus.lines() as f64, "×"));
+    report.add(Figure::new(
+        "search: the corpus is stored",
+        args.stored as f64 / corpus.lines() as f64,
+        "×",
+    ));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut collector = Collector::start(dir.join("collector"))?;
@@ -159,8 +163,7 @@ fn fill(
 
 fn ask(question: &Question, api: &Api, plain: &Path, report: &mut Report) -> Result<()> {
     let (limit, count) = if question.counts { (1, "true") } else { (PAGE, "false") };
-    let path =
-        format!("/api/v1/search?q={}&limit={limit}&count={count}", encode(question.query));
+    let path = format!("/api/v1/search?q={}&limit={limit}&count={count}", encode(question.query));
     let what = question.what;
     let expected = ripgrep(question, plain)?.0;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -169,7 +172,12 @@ fn ask(question: &Question, api: &Api, plain: &Path, report: &mut Report) -> Res
         let begun = Instant::now();
         let answer = api.get(&path)?;
         let took = ms(begun.elapsed());
-        ensure!(answer.status == 200, "{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        ensure!(
+            answer.status == 200,
+            "{path}: {} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body)
+        );
         let page = answer.json()?;
         if question.counts {
             let matched = page["matched"].as_u64().context("a count")?;

@@ -173,9 +173,13 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         .at_most(1000.0),
     );
     report.add(
-        Figure::new("viewer: the page's process above the empty window", (full - empty) / MIB, "MiB")
-            .beside("empty window", empty / MIB)
-            .at_most(25.0),
+        Figure::new(
+            "viewer: the page's process above the empty window",
+            (full - empty) / MIB,
+            "MiB",
+        )
+        .beside("empty window", empty / MIB)
+        .at_most(25.0),
     );
     report.add(
         Figure::new(

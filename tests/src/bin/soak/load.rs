@@ -4,12 +4,12 @@
 //! 64,000 wakings of a process a second, which is more than a small machine has for all else.
 
 use anyhow::{Context as _, Result, ensure};
+use deckport_tests::Collector;
 use deckport_tests::api::Api;
 use deckport_tests::measure::{Spread, peak, probe_disk, resident};
 use deckport_tests::spools::{self, Pace};
 use deckport_tests::stamped::{Came, Follower};
 use deckport_tests::wait::{LONG, eventually, pause};
-use deckport_tests::Collector;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,7 +120,10 @@ pub(crate) fn run(dir: &Path, short: bool, consoles: usize) -> Result<()> {
         last as f64 / MIB
     );
     ensure!(last.saturating_sub(first) <= GROWTH, "the collector grew by {}", last - first);
-    ensure!(acks.at(0.99) <= ACKNOWLEDGED_MS, "acknowledgements took longer than {ACKNOWLEDGED_MS} ms");
+    ensure!(
+        acks.at(0.99) <= ACKNOWLEDGED_MS,
+        "acknowledgements took longer than {ACKNOWLEDGED_MS} ms"
+    );
     ensure!(took.at(0.99) <= LAG_MS, "viewers lagged by more than {LAG_MS} ms");
     Ok(())
 }
@@ -130,7 +133,8 @@ fn listed(api: &Api, consoles: usize) -> Result<Vec<String>> {
     eventually(LONG, "all consoles are listed", || {
         let list = api.json("/api/v1/deployments?limit=500").ok()?;
         let ids = list["deployments"].as_array()?.iter();
-        let ids: Vec<String> = ids.filter_map(|entry| Some(entry["id"].as_str()?.to_owned())).collect();
+        let ids: Vec<String> =
+            ids.filter_map(|entry| Some(entry["id"].as_str()?.to_owned())).collect();
         (ids.len() == consoles).then_some(ids)
     })
 }

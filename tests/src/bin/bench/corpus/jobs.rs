@@ -1,4 +1,5 @@
-//! What is run for the corpus. Two threads: one mostly waits for the disk, one for the network.
+//! What is run for the corpus. Four threads: two wait for registries, one unpacks and copies, one installs into a
+//! root.
 //!
 //! Whatever cannot be run here (no root, no such tool, no such registry, no such package any more) is left out and told; the others
 //! print as much as they are asked for, and more of each when the sum is too small.
@@ -45,20 +46,9 @@ const TREES: [&str; 9] = [
 
 /// Packages of an archive's section in one simulated installation.
 const SIMULATED: usize = 60;
-const SECTIONS: [&str; 10] = [
-    "games",
-    "electronics",
-    "sound",
-    "video",
-    "graphics",
-    "science",
-    "net",
-    "education",
-    "math",
-    "editors",
-];
+const SECTIONS: [&str; 6] = ["games", "electronics", "sound", "video", "graphics", "science"];
 
-const PIP: [&[&str]; 8] = [
+const PIP: [&[&str]; 15] = [
     &["numpy", "lxml", "cffi", "tornado"],
     &["pandas", "cython", "psutil", "markupsafe"],
     &["scipy", "pillow", "pyyaml"],
@@ -67,6 +57,13 @@ const PIP: [&[&str]; 8] = [
     &["scikit-learn", "cryptography", "frozenlist"],
     &["pyzmq", "sqlalchemy", "multidict"],
     &["coverage", "yarl", "regex"],
+    &["pydantic-core", "orjson"],
+    &["rpds-py", "contourpy"],
+    &["kiwisolver", "h5py", "gevent"],
+    &["fonttools", "shapely", "bcrypt"],
+    &["websockets", "zstandard", "simplejson"],
+    &["psycopg2-binary", "asyncpg", "lz4"],
+    &["protobuf", "pymongo", "uvloop"],
 ];
 
 const NPM: [&[&str]; 7] = [
@@ -98,28 +95,31 @@ zstd = \"0.13\"
 pub(super) fn run(workshop: &Workshop) -> Result<()> {
     let apt = Apt::prepare(workshop)?;
     std::thread::scope(|scope| {
-        let network = scope.spawn(|| -> Result<()> {
-            pip(workshop)?;
-            npm(workshop)?;
-            cargo_and_make(workshop)?;
-            apt.as_ref().map_or(Ok(()), |apt| apt.simulate())
+        let registries = scope.spawn(|| pip(workshop).and_then(|()| cargo_and_make(workshop)));
+        let more = scope.spawn(|| -> Result<()> {
+            apt.as_ref().map_or(Ok(()), Apt::simulate)?;
+            npm(workshop)
         });
-        let disk = match &apt {
-            Some(apt) => disk(workshop, apt),
+        let trees = scope.spawn(|| apt.as_ref().map_or(Ok(()), Apt::trees));
+        let root = match &apt {
+            Some(apt) => in_root(workshop, apt),
             None => Ok(()),
         };
-        let network = network.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
-        disk.and(network)
+        let ended = [registries.join(), more.join(), trees.join()];
+        for thread in ended {
+            thread.map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        }
+        root
     })
 }
 
-fn disk(workshop: &Workshop, apt: &Apt<'_>) -> Result<()> {
+/// Installs into a root that is made for it.
+fn in_root(workshop: &Workshop, apt: &Apt<'_>) -> Result<()> {
     let root = debootstrap(workshop)?;
     if let Some(root) = &root {
-        in_root(workshop, root)?;
+        install(workshop, root)?;
     }
-    apt.unpack(root.as_deref())?;
-    apt.trees()
+    apt.unpack(root.as_deref())
 }
 
 /// `apt-get` with folders of its own, so that nothing of this machine's packages changes.
@@ -281,8 +281,7 @@ impl<'a> Apt<'a> {
 }
 
 /// Each file: what is found, made and renamed.
-const DPKG: [&str; 5] =
-    ["-D13", "--force-all", "--force-unsafe-io", "--log=/dev/null", "--unpack"];
+const DPKG: [&str; 5] = ["-D13", "--force-all", "--force-unsafe-io", "--log=/dev/null", "--unpack"];
 
 /// A root of this machine's release; `None` where that cannot be.
 fn debootstrap(workshop: &Workshop) -> Result<Option<PathBuf>> {
@@ -315,21 +314,16 @@ fn debootstrap(workshop: &Workshop) -> Result<Option<PathBuf>> {
     std::fs::write(&policy, "#!/bin/sh\nexit 101\n")?;
     std::fs::set_permissions(&policy, Permissions::from_mode(0o755))?;
     File::create(&complete)?;
-    let other = workshop.work("buildd");
-    let call = Call::new("debootstrap").args(["--verbose", "--foreign", "--variant=buildd"]);
-    workshop.job(Source::Debootstrap, "buildd", &call.arg(codename).arg(&other), None)?;
-    workshop.remove("buildd")?;
     Ok(Some(root))
 }
 
 /// Installs for real, in the root.
-fn in_root(workshop: &Workshop, root: &Path) -> Result<()> {
+fn install(workshop: &Workshop, root: &Path) -> Result<()> {
     let apt = |debug: &[&str], arguments: &[&str]| {
         let debug = debug.iter().flat_map(|option| ["-o", option]);
         let call = Call::new("chroot").arg(root).args(["apt-get", "--yes"]).args(debug);
         call.args(arguments.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
     };
-    let install = "install";
     let few = "--no-install-recommends";
     let worker = ["Debug::Acquire::http=1", "Debug::pkgAcquire::Worker=1"];
     let each = ["Dpkg::Options::=-D13", "Dpkg::Options::=--force-unsafe-io"];
@@ -337,12 +331,12 @@ fn in_root(workshop: &Workshop, root: &Path) -> Result<()> {
     let quick = ["Dpkg::Options::=--force-unsafe-io"];
     let jobs: [(&str, Call); 7] = [
         ("root-update", apt(&worker, &["update"])),
-        ("root-tools", apt(&quick, &[install, few, "git", "cmake", "curl", "python3-pip"])),
-        ("root-reinstall", apt(&dpkg, &[install, "--reinstall", "coreutils", "bash", "tar"])),
-        ("root-fetch", apt(&worker, &["--download-only", install, few, "kodi", "mpv", "gimp"])),
-        ("root-boost", apt(&each, &[install, few, "libboost-dev", "python3-django"])),
-        ("root-ansible", apt(&each, &[install, few, "ansible", "python3-numpy"])),
-        ("root-scipy", apt(&each, &[install, few, "python3-scipy", "python3-sympy", "nodejs"])),
+        ("root-tools", apt(&quick, &["install", few, "git", "cmake", "curl", "python3-pip"])),
+        ("root-reinstall", apt(&dpkg, &["install", "--reinstall", "coreutils", "bash", "tar"])),
+        ("root-fetch", apt(&worker, &["--download-only", "install", few, "kodi", "mpv", "gimp"])),
+        ("root-boost", apt(&each, &["install", few, "libboost-dev", "python3-django"])),
+        ("root-ansible", apt(&each, &["install", few, "ansible", "python3-numpy"])),
+        ("root-scipy", apt(&each, &["install", few, "python3-scipy", "python3-sympy", "nodejs"])),
     ];
     for (name, call) in jobs {
         workshop.job(Source::Apt, name, &call, None)?;

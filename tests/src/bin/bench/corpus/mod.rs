@@ -77,11 +77,11 @@ impl Source {
     /// Lines of it for each line that is to be distinct. The sum is above 1: some lines are printed more than once.
     const fn share(self) -> f64 {
         match self {
-            Self::Dpkg => 0.32,
-            Self::Apt => 0.26,
-            Self::Tar | Self::Rsync => 0.22,
-            Self::Pip => 0.10,
-            Self::Npm => 0.06,
+            Self::Dpkg => 0.24,
+            Self::Apt => 0.22,
+            Self::Tar | Self::Rsync => 0.21,
+            Self::Pip => 0.20,
+            Self::Npm => 0.03,
             Self::Debootstrap | Self::Cargo | Self::Make => 0.02,
         }
     }

@@ -19,7 +19,7 @@ struct Tally {
     missing: Vec<String>,
 }
 
-/// See the module. Two threads use it.
+/// See the module. Several threads use it.
 #[derive(Debug)]
 pub(super) struct Workshop {
     dir: PathBuf,
@@ -135,7 +135,10 @@ impl Workshop {
         }
         let lines = lines_of(&bytes).count();
         let took = began.elapsed();
-        eprintln!("  {lines} lines in {took:.0?}: {}", command.chars().take(110).collect::<String>());
+        eprintln!(
+            "  {lines} lines in {took:.0?}: {}",
+            command.chars().take(110).collect::<String>()
+        );
         if code != 0 && lines < FEW {
             let said = String::from_utf8_lossy(&bytes);
             let said = said.lines().last().unwrap_or_default().trim().to_owned();
@@ -151,7 +154,9 @@ impl Workshop {
 
     fn keep(&self, printed: Printed) {
         let mut tally = self.tally();
-        tally.printed.retain(|job| (job.source, &job.command) != (printed.source, &printed.command));
+        tally
+            .printed
+            .retain(|job| (job.source, &job.command) != (printed.source, &printed.command));
         tally.printed.push(printed);
     }
 
