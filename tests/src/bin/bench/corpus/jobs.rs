@@ -408,7 +408,7 @@ fn cargo_and_make(workshop: &Workshop) -> Result<()> {
     let make = workshop.folder("make")?;
     let script = format!(
         "cp -r {}/*/tikv-jemalloc-sys-*/. . && cp configure/configure jemalloc/ && cd jemalloc && \
-         sh ./configure --disable-doc && make -j2 && make --dry-run --debug=v tests",
+         sh ./configure --disable-doc && make -j2 build_lib_static && make --dry-run --debug=v tests",
         sources.display()
     );
     let call = Call::new("sh").args(["-c", &script]).dir(make);

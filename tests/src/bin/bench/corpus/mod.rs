@@ -221,9 +221,10 @@ fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn compose(dir: &Path, workshop: &Workshop, wanted: f64) -> Result<Value> {
     let printed = workshop.printed();
     let budget = |source: Source| (source.share() * wanted) as usize;
-    let mut all: Vec<(Source, Vec<&[u8]>, Vec<(&str, usize)>)> = Vec::new();
+    let mut all = Vec::new();
     for source in Source::ALL {
-        let (mut lines, mut commands) = (Vec::new(), Vec::new());
+        let mut lines: Vec<&[u8]> = Vec::new();
+        let mut commands: Vec<(&str, usize)> = Vec::new();
         for job in printed.iter().filter(|job| job.source == source) {
             let room = budget(source).saturating_sub(lines.len());
             let before = lines.len();
