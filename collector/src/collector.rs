@@ -8,6 +8,7 @@ use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
+use crate::search::Search;
 use crate::server::Server;
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::ServerEpoch;
@@ -122,9 +123,12 @@ impl Collector {
             server_epoch,
             stop: stop.clone(),
         };
+        let log = deployments.log().clone();
+        let search = Arc::new(Search::new(Arc::clone(&store), log, config.venue.clone()));
         let live = Live::new(
             Arc::clone(&config),
             Arc::clone(&deployments),
+            Arc::clone(&search),
             Arc::clone(&metrics),
             server_epoch,
             stop.clone(),
@@ -134,6 +138,7 @@ impl Collector {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             deployments: Arc::clone(&deployments),
+            search,
             auth: Arc::clone(&auth),
             metrics: Arc::clone(&metrics),
             ingest,

@@ -13,6 +13,8 @@ pub mod ingest;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod query;
+pub mod search;
 pub mod server;
 pub mod store;
 
@@ -20,14 +22,16 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 12] = [
+pub const MODULES: [&str; 14] = [
     "config",
     "metrics",
     "store",
+    "query",
     "log",
     "auth",
     "fleet",
     "deployment",
+    "search",
     "live",
     "ingest",
     "api",

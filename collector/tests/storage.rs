@@ -7,8 +7,9 @@ mod support;
 
 use deckport_collector::config::Config;
 use deckport_collector::deployment::Deployments;
-use deckport_collector::log::Log;
+use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
 use deckport_collector::metrics::Metrics;
+use deckport_collector::query::{Query, RowView, RunFacts, RunOutcome, Simplified};
 use deckport_collector::store::Store;
 use deckport_collector::{Collector, StartError};
 use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
@@ -220,6 +221,73 @@ fn naive(records: &[Record]) -> Vec<Row> {
     renderer.into_rows()
 }
 
+/// What searches find is what reading every row finds.
+async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
+    let longest = expected.iter().map(|row| row.text.as_str()).max_by_key(|text| text.len());
+    let mut queries: Vec<String> = [
+        "a",
+        "ab",
+        "E",
+        "unable to LOCATE",
+        "level:warning",
+        "kind:phase",
+        "/^[a-c]+ /",
+        "-e",
+        "a or kind:note",
+    ]
+    .map(str::to_owned)
+    .into();
+    queries.push("/[0-9]+%/ or level:error".to_owned());
+    for row in expected.iter().step_by(7).filter(|row| row.text.trim().len() > 2) {
+        queries.push(format!("'{}'", row.text.chars().take(20).collect::<String>()));
+    }
+    if let Some(longest) = longest.filter(|text| text.len() > 3) {
+        queries.push(format!("\"{}\"", &longest[..longest.len().min(40)]));
+    }
+    for text in queries {
+        let query = Query::parse(&text, 0, 0).unwrap();
+        let run = RunFacts {
+            deployment_id: deckport_protocol::DeploymentId::new(),
+            console: "",
+            template: "",
+            venue: None,
+            release: None,
+            outcome: RunOutcome::Running,
+            first_row_us: None,
+            last_row_us: None,
+        };
+        let Simplified::Rest(expr) = query.on_run(&run) else { panic!("{text}") };
+        let found: Vec<u64> = expected
+            .iter()
+            .filter(|row| {
+                expr.matches(&RowView {
+                    text: &row.text,
+                    // What an open row will be is not known yet.
+                    level: if row.open { Level::Info } else { row.level },
+                    kind: row.kind,
+                    phase: None,
+                    step: row.step.as_deref(),
+                    at_us: row.at,
+                })
+            })
+            .map(|row| row.row)
+            .collect();
+        let wanted = Arc::new(Wanted::new(Some(expr)));
+        let target = Target { stream, wanted };
+        let matches = log.matches(target.clone(), 10).await.unwrap();
+        assert_eq!(matches.rows, found, "{text}");
+        assert_eq!(matches.total, found.len() as u64);
+        assert_eq!(matches.buckets.values().sum::<u64>(), matches.total);
+        let middle = expected.len() as u64 / 2;
+        let next = found.iter().find(|row| **row >= middle).or(found.first()).copied();
+        let before = found.iter().rfind(|row| **row <= middle).or(found.last()).copied();
+        let (row, _) = log.find(target.clone(), middle, Direction::Next).await.unwrap();
+        assert_eq!(row, next, "{text}, next from {middle}");
+        let (row, _) = log.find(target, middle, Direction::Previous).await.unwrap();
+        assert_eq!(row, before, "{text}, up to {middle}");
+    }
+}
+
 async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u64)>) {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::new("Model");
@@ -291,6 +359,7 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
             );
         }
     }
+    search_like_a_reader(log, stream, &expected).await;
     let marks = log.marks(stream, u64::MAX).await.unwrap();
     let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
     let wrong: Vec<u64> = expected

@@ -1,9 +1,9 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, routes};
+use super::{App, find, routes};
 use crate::live::{
-    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, Snapshot, Subscribe,
-    ViewerMessage, WindowDelta, WindowSnapshot,
+    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
+    Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 use axum::Router;
 use axum::http::HeaderValue;
@@ -27,7 +27,7 @@ use utoipa_axum::routes;
     security(("token" = [])),
     components(schemas(
         ViewerMessage, Subscribe, LiveMessage, Snapshot, Delta, FleetSnapshot, WindowSnapshot,
-        FleetDelta, DeploymentDelta, WindowDelta, routes::ErrorBody
+        SearchSnapshot, FleetDelta, DeploymentDelta, WindowDelta, SearchDelta, routes::ErrorBody
     ))
 )]
 struct Document;
@@ -50,8 +50,10 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(routes::rows))
         .routes(routes!(routes::locate))
         .routes(routes!(routes::marks))
-        .routes(routes!(routes::find))
-        .routes(routes!(routes::matches))
+        .routes(routes!(find::find))
+        .routes(routes!(find::matches))
+        .routes(routes!(find::search))
+        .routes(routes!(find::check))
         .routes(routes!(routes::raw))
         .routes(routes!(routes::records))
         .routes(routes!(routes::cancel))

@@ -3,6 +3,7 @@
 //! The document is generated from the handlers and types below; the UI's types are generated from it.
 
 mod docs;
+mod find;
 mod routes;
 mod ui;
 
@@ -12,6 +13,7 @@ use crate::deployment::Deployments;
 use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::search::Search;
 use crate::store::Store;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -31,6 +33,7 @@ pub struct App {
     pub config: Arc<Config>,
     pub store: Arc<Store>,
     pub deployments: Arc<Deployments>,
+    pub search: Arc<Search>,
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
     pub ingest: Ingest,

@@ -2,6 +2,7 @@
 
 mod client;
 mod logs;
+mod search;
 mod serve;
 mod show;
 
@@ -48,6 +49,26 @@ enum Command {
         /// One JSON object a row.
         #[arg(long)]
         json: bool,
+    },
+    /// Finds rows in all that was ever printed, the newest first.
+    ///
+    /// A query is words (`disk full`), "phrases", 'exact text', /regular expressions/ and fields (level:error, phase:, step:,
+    /// console:, template:, outcome:failed, since:2h, after:2026-11-01, …), combined with and, or, not and brackets.
+    Search {
+        /// What to look for; several arguments are one query.
+        #[arg(required = true, num_args = 1.., allow_hyphen_values = true)]
+        query: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+        /// A list of JSON objects, each on a line of its own.
+        #[arg(long)]
+        json: bool,
+        /// Rows at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Only how many rows match.
+        #[arg(long, conflicts_with_all = ["json", "limit"])]
+        count: bool,
     },
     /// Follows all deployments: a line for each change.
     Watch {
@@ -105,6 +126,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 logs::Form::Text
             };
             logs::run(&client::Client::new(&target)?, id, follow, form).await?;
+        }
+        Command::Search { query, target, json, limit, count } => {
+            let client = client::Client::new(&target)?;
+            let query = query.join(" ");
+            if count {
+                search::count(&client, &query).await?;
+            } else {
+                search::run(&client, &query, json, limit).await?;
+            }
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
         Command::Openapi => {

@@ -163,7 +163,9 @@ pub(super) fn slice(filters: &[Filter]) -> Vec<Vec<u8>> {
         }
     }
     rows.chunks(CHUNK_PLACES * ROW)
-        .map(|chunk| zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough"))
+        .map(|chunk| {
+            zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough")
+        })
         .collect()
 }
 
@@ -235,10 +237,13 @@ mod tests {
     fn most_of_what_it_does_not_hold_is_told() {
         let mut builder = FilterBuilder::default();
         for number in 0..8000 {
-            builder.add(format!("Unpacking package-{number} (1.0-{number}) over (0.9) ...").as_bytes());
+            builder.add(
+                format!("Unpacking package-{number} (1.0-{number}) over (0.9) ...").as_bytes(),
+            );
         }
         let filter = builder.finish();
-        let absent = (0..1000).filter(|number| !filter.has(&places(format!("xq{number}zv").as_bytes())));
+        let absent =
+            (0..1000).filter(|number| !filter.has(&places(format!("xq{number}zv").as_bytes())));
         assert!(absent.count() > 990);
     }
 }

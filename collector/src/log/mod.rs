@@ -30,7 +30,7 @@ mod tail;
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
 pub use page::Page;
-pub use search::{Direction, MATCHES, Query, QueryError};
+pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
 pub use tail::Room;
 
 use crate::store::{
@@ -72,6 +72,9 @@ pub struct NewFrame {
     /// Output bytes before the frame, and in it.
     pub first_byte: u64,
     pub bytes: u64,
+    /// The earliest and the latest wall time in it, by the console's clock.
+    pub first_at: i64,
+    pub last_at: i64,
     pub received_at: i64,
     /// A row is open before it, and behind it.
     pub goes_on: bool,

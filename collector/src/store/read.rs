@@ -25,10 +25,9 @@ pub struct Values(Vec<Value>);
 
 impl Values {
     fn get(&self, column: usize) -> Result<&Value, ReadError> {
-        self.0.get(column).ok_or_else(|| ReadError(sqlx::Error::ColumnIndexOutOfBounds {
-            index: column,
-            len: self.0.len(),
-        }))
+        self.0.get(column).ok_or_else(|| {
+            ReadError(sqlx::Error::ColumnIndexOutOfBounds { index: column, len: self.0.len() })
+        })
     }
 
     /// An integer that may be missing.
