@@ -549,7 +549,9 @@ impl Look<'_> {
         let exact = expr.is_none() || wanted.scan.exact() && wanted.expr.as_ref() == expr;
         let mut kept: Vec<Cursor> = Vec::new();
         if expr.is_some() && wanted.scan.selective() {
-            for range in wanted.scan.rows(self.block.searched()) {
+            // A clone each: what they match with in memory is not shared between threads.
+            let scan = wanted.scan.clone();
+            for range in scan.rows(self.block.searched()) {
                 let Some(row) = self.block.row_at(range.start) else { continue };
                 if exact || self.matches(expr, row)? {
                     self.take(row, &mut found, &mut kept)?;

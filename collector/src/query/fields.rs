@@ -91,8 +91,8 @@ impl Field {
         Self::ALL.into_iter().find(|field| field.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// The field that `name` is a slip of the keys away from. Only of longer names: too many short words are near `step`
-    /// or `kind`; and not of the plural, which is likelier meant.
+    /// The field that `name` is a slip of the keys away from. Only of longer names: too many short words are near
+    /// `step` or `kind`; and not of the plural, which is likelier meant.
     pub(super) fn near(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         Self::ALL.into_iter().find(|field| {

@@ -33,8 +33,8 @@
 //!   expression that matches, and property tests hold them against it.
 //! * What is known of a run or of a block is folded in exactly; what is not known stays in the rest.
 //! * A query, displayed and parsed again, is the same query. Times are displayed as instants.
-//! * Whatever is asked, the work is bounded: [`MAX_BYTES`], [`MAX_TERMS`], [`MAX_DEPTH`], and limits on the size and the
-//!   nesting of regular expressions, which match in linear time.
+//! * Whatever is asked, the work is bounded: [`MAX_BYTES`], [`MAX_TERMS`], [`MAX_DEPTH`], and limits on the size and
+//!   the nesting of regular expressions, which match in linear time.
 //!
 //! Failure modes: a query that cannot be read is a [`Problem`] that says what is wrong, where, and what to write
 //! instead. Nothing else fails.

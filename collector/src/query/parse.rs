@@ -1,9 +1,10 @@
 //! The grammar: OR of ANDs of perhaps negated terms and brackets.
 
 use super::error::Fault;
-use super::expr::{Expr, Tree};
+use super::expr::{Expr, RowTerm, Term, Tree};
 use super::fields::term_of;
 use super::lex::{Token, What, lex};
+use super::pattern::REGEXES_BYTES;
 use super::time::Clock;
 use super::{MAX_BYTES, MAX_DEPTH, MAX_TERMS};
 
@@ -18,7 +19,7 @@ pub(super) fn parse(text: &str, clock: Clock) -> Result<Expr, Fault> {
     if tokens.is_empty() {
         return Err(Fault::new(0..text.len(), "say what to look for"));
     }
-    let mut parser = Parser { tokens: &tokens, next: 0, clock, terms: 0, depth: 0 };
+    let mut parser = Parser { tokens: &tokens, next: 0, clock, terms: 0, regex_bytes: 0, depth: 0 };
     let expr = parser.any()?;
     match parser.peek()? {
         None => Ok(expr),
@@ -32,6 +33,8 @@ struct Parser<'a> {
     next: usize,
     clock: Clock,
     terms: usize,
+    /// Of the compiled regular expressions so far.
+    regex_bytes: usize,
     /// Brackets and negations around the current place.
     depth: usize,
 }
@@ -90,7 +93,7 @@ impl<'a> Parser<'a> {
                 ));
             }
             self.next += 1;
-            return term.map(Tree::Term);
+            return Ok(Tree::Term(self.within_bounds(term?, token)?));
         }
         match token.what {
             What::Not | What::Dash => {
@@ -127,6 +130,19 @@ impl<'a> Parser<'a> {
             | What::Regex { .. }
             | What::Field { .. } => Err(self.missing(Some(token))),
         }
+    }
+
+    fn within_bounds(&mut self, term: Term, token: &Token) -> Result<Term, Fault> {
+        if let Term::Row(RowTerm::Text(text)) = &term {
+            self.regex_bytes += text.regex_bytes();
+            if self.regex_bytes > REGEXES_BYTES {
+                return Err(Fault::new(
+                    token.span.clone(),
+                    "the regular expressions are too large together; leave some out, or repeat less in them",
+                ));
+            }
+        }
+        Ok(term)
     }
 
     fn deeper(&mut self, token: &Token) -> Result<(), Fault> {

@@ -59,8 +59,8 @@ impl Scan {
         self.regex.is_some()
     }
 
-    /// The rows of `text` that may match. Rows end with a line feed or with the text; a carriage return before the end is
-    /// not part of the row. Behind the last line feed there is a row only if there is text.
+    /// The rows of `text`, which is what is shown of them, that may match. Rows end with a line feed or with the text; a carriage return before the end
+    /// is not part of the row. Behind the last line feed there is a row only if there is text.
     pub fn rows<'a>(&'a self, text: &'a [u8]) -> Rows<'a> {
         Rows { scan: self, text, next: 0 }
     }

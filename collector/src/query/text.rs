@@ -112,6 +112,14 @@ impl TextTerm {
         &self.compiled.need
     }
 
+    /// What a regular expression takes compiled. Plain texts count as nothing: the query's length bounds them.
+    pub(super) fn regex_bytes(&self) -> usize {
+        match self.shape {
+            Shape::Contains | Shape::Word => 0,
+            Shape::Regex => self.compiled.regex.memory_usage(),
+        }
+    }
+
     pub(super) fn hir(&self) -> &Hir {
         &self.compiled.hir
     }

@@ -222,6 +222,14 @@ impl Block {
         }
     }
 
+    /// The row behind the last one that ends in the block.
+    pub(super) fn whole_rows(&self) -> u64 {
+        let end = self.first_row + self.segments().len() as u64;
+        let open = matches!(self.segments().last(), Some(Segment::Output { end, .. })
+            if *end as usize == self.output && self.output().last() != Some(&b'\n'));
+        end - u64::from(open)
+    }
+
     /// Rows with an overlay: their bytes are not what is shown.
     pub(super) fn covered(&self) -> usize {
         self.overlay.len()

@@ -3,6 +3,7 @@
 use super::*;
 use crate::log::filter;
 use crate::log::notes::Noting;
+use crate::query::fold_into;
 use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
 use deckport_protocol::{Annotation, Body, Event, EventText, Level, Output, Record, Source};
 use proptest::prelude::*;
@@ -149,7 +150,9 @@ fn check(packed: &Packed, block: &Block, expected: &[Row]) -> Result<(), TestCas
         let whole = records.row(row.row);
         prop_assert_eq!(whole.as_ref(), Some(row));
         prop_assert_eq!(records.at_us(row.row), Some(row.at));
-        prop_assert!(packed.filter.has(&filter::places(&filter::fold(text.as_bytes()))));
+        let mut folded = Vec::new();
+        fold_into(text.as_bytes(), &mut folded);
+        prop_assert!(packed.filter.has(&filter::places(&folded)));
         if !text.is_empty() {
             let at = memchr::memmem::find_iter(block.searched(), text)
                 .filter_map(|at| block.row_at(at))

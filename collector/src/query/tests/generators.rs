@@ -9,132 +9,72 @@ use deckport_protocol::{DeploymentId, Level};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-pub(super) const LEVELS: [Level; 5] =
-    [Level::Debug, Level::Info, Level::Notice, Level::Warning, Level::Error];
-pub(super) const KINDS: [RowKind; 6] =
+const LEVELS: [Level; 5] = [Level::Debug, Level::Info, Level::Notice, Level::Warning, Level::Error];
+const KINDS: [RowKind; 6] =
     [RowKind::Line, RowKind::Phase, RowKind::Note, RowKind::Gap, RowKind::Marker, RowKind::Event];
 pub(super) const NAMES: [&str; 4] = ["Install", "configure disks", "kß", "a"];
 
-/// Few different characters, so that patterns meet them, and all that folding minds.
-pub(super) const PIECES: &[&str] = &[
-    "a",
-    "A",
-    "k",
-    "K",
-    "\u{212a}",
-    "s",
-    "S",
-    "ſ",
-    "ü",
-    "Ü",
-    "ß",
-    "ẞ",
-    "1",
-    " ",
-    "_",
-    "-",
-    ".",
-    "\t",
-    "€",
-    "\u{308}",
-    "disk",
-    "DIS\u{212a}",
-    "ſet",
-    "foo",
-    "Foo",
-    "kss",
-    "/",
-    "\\",
-    "\"",
-    "'",
-    "(",
-];
+/// Few different characters, so that patterns meet them, and all that folding minds; split at bars.
+const PIECES: &str = concat!(
+    "a|A|k|K|\u{212a}|s|S|ſ|ü|Ü|ß|ẞ|1| |_|-|.|\t|€|\u{308}|",
+    "disk|DIS\u{212a}|ſet|foo|Foo|kss|/|\\|\"|'|("
+);
 
 /// A row's text.
 pub(super) fn row_text() -> impl Strategy<Value = String> {
-    prop::collection::vec(select(PIECES), 0..12).prop_map(|pieces| pieces.concat())
+    let of = |pieces: &'static str, length| {
+        let pieces: Vec<&str> = pieces.split('|').collect();
+        prop::collection::vec(select(pieces), length).prop_map(|pieces| pieces.concat())
+    };
+    prop_oneof![of(PIECES, 0..12), of("a|s|foo| |-", 0..5)]
 }
 
-pub(super) fn pattern(leaves: &'static [&'static str]) -> impl Strategy<Value = String> {
+/// Patterns that texts can be made from; leaves are split at spaces.
+const MATCHING: &str = concat!(
+    r"a k K s ſ \u{212a} ü ß foo dis kss et \x20 1 [ks] [a-k] [^a] [S-k] \d . \S [[:alpha:]]",
+    r" (?-u:[k-s]) [fd] [0-9] /",
+);
+/// The same with longer literals in it.
+const LITERALS: &str = r"foo disk bar k ab [ks] x .";
+/// Patterns with everything.
+const LOOKING: &str = concat!(
+    r"a k s ü foo disk k s o [ks] [^a] \W \s \w . ^ $ \b \B \A \z (?s:.) (?-R:$) (?-m:^)",
+    r" \b{start} \b{end-half} (?-u:\b) \n [\r\na] (?s-R:.) \x20 -",
+);
+/// Patterns that are mostly about a row's edges.
+const EDGES: &str = concat!(
+    r"a s foo \x20 - [^a] [a-s] \A \z ^ $ (?-m:^) (?-R:$) (?-m:$) \b \B \s \S (?-u:[\x00-\x7f])",
+    r" (?s-R:.) \b{start-half} \b{end}",
+);
+
+fn pattern(leaves: &'static str) -> impl Strategy<Value = String> {
+    let leaves: Vec<&str> = leaves.split(' ').collect();
     select(leaves).prop_map(str::to_owned).prop_recursive(4, 24, 4, |inner| {
-        let repeats = select(&["*", "+", "?", "{2}", "{1,3}", "{9,}", "{0}", "+?", "{0,2}"][..]);
+        let repeats = select(&["*", "+", "?", "{2}", "{1,3}", "{9}", "{9,}", "{0}", "+?", "{0,2}"][..]);
         prop_oneof![
-            3 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
-            1 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("({})", parts.join("|"))),
-            1 => (inner.clone(), repeats).prop_map(|(part, times)| format!("(?:{part}){times}")),
+            4 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+            2 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("({})", parts.join("|"))),
+            2 => (inner.clone(), repeats).prop_map(|(part, times)| format!("(?:{part}){times}")),
             1 => inner.prop_map(|part| format!("(?i:{part})")),
         ]
     })
 }
 
-pub(super) const MATCHING: &[&str] = &[
-    "a",
-    "k",
-    "K",
-    "s",
-    "ſ",
-    "\u{212a}",
-    "ü",
-    "ß",
-    "foo",
-    "dis",
-    "kss",
-    "et",
-    " ",
-    "1",
-    "[ks]",
-    "[a-k]",
-    "[^a]",
-    "[S-k]",
-    r"\d",
-    ".",
-    r"\S",
-    "[[:alpha:]]",
-    "(?-u:[k-s])",
-    "[fd]",
-    "[0-9]",
-    "/",
-];
-pub(super) const LOOKING: &[&str] = &[
-    "a",
-    "k",
-    "s",
-    "ü",
-    "foo",
-    "disk",
-    "k",
-    "s",
-    "o",
-    "[ks]",
-    "[^a]",
-    r"\W",
-    r"\s",
-    r"\w",
-    ".",
-    "^",
-    "$",
-    r"\b",
-    r"\B",
-    r"\A",
-    r"\z",
-    "(?s:.)",
-    "(?-R:$)",
-    "(?-m:^)",
-    r"\b{start}",
-    r"\b{end-half}",
-    r"(?-u:\b)",
-    r"\n",
-    r"[\r\na]",
-    "(?s-R:.)",
-    " ",
-    "-",
-];
-
-pub(super) fn term(shape: Shape, capitals: Capitals, text: &str) -> Option<TextTerm> {
+fn term(shape: Shape, capitals: Capitals, text: &str) -> Option<TextTerm> {
     TextTerm::new(shape, capitals, text).ok()
 }
 
-pub(super) fn capitals() -> impl Strategy<Value = Capitals> {
+/// A pattern and a text made from it; no pattern if it is too large or matches nothing but the empty text.
+pub(super) fn term_and_text() -> impl Strategy<Value = (Option<TextTerm>, String)> {
+    let pattern = prop_oneof![pattern(MATCHING), pattern(LITERALS)];
+    (pattern, capitals()).prop_flat_map(|(pattern, capitals)| {
+        let flags = if capitals == Capitals::Ignored { "(?i)" } else { "" };
+        let made = proptest::string::string_regex(&format!("{flags}{pattern}")).unwrap();
+        (Just(term(Shape::Regex, capitals, &pattern)), made)
+    })
+}
+
+fn capitals() -> impl Strategy<Value = Capitals> {
     select(&[Capitals::Ignored, Capitals::Count][..])
 }
 
@@ -142,11 +82,12 @@ pub(super) fn text_term() -> impl Strategy<Value = TextTerm> {
     prop_oneof![
         (select(&[Shape::Contains, Shape::Word][..]), capitals(), row_text()),
         (Just(Shape::Regex), capitals(), pattern(LOOKING)),
+        (Just(Shape::Regex), capitals(), pattern(EDGES)),
     ]
     .prop_filter_map("not a pattern", |(shape, capitals, text)| term(shape, capitals, &text))
 }
 
-pub(super) fn name_term() -> impl Strategy<Value = NameTerm> {
+fn name_term() -> impl Strategy<Value = NameTerm> {
     let value =
         prop_oneof![select(&["I", "in", "ß", "Install", "disk", "=x", "\"a b", "(", "'x"][..])];
     (select(&[How::Contains, How::Is][..]), value)
@@ -166,7 +107,7 @@ pub(super) fn row_term() -> impl Strategy<Value = RowTerm> {
     ]
 }
 
-pub(super) fn run_term() -> impl Strategy<Value = RunTerm> {
+fn run_term() -> impl Strategy<Value = RunTerm> {
     prop_oneof![
         any::<u128>().prop_map(|id| RunTerm::Deployment(deployment(id))),
         select(&RunOutcome::ALL[..]).prop_map(RunTerm::Outcome),

@@ -69,6 +69,47 @@ fn terms_mean_what_they_say() {
 }
 
 #[test]
+fn any_text_is_shown_so_that_it_is_read_again() {
+    for looked_for in [
+        r"a b\",
+        r#"\" x"#,
+        r"\\' x",
+        "(",
+        ")",
+        "\"",
+        "'",
+        "and",
+        "--",
+        "-",
+        "-x",
+        "/",
+        "/x/",
+        "=x",
+        "level:",
+        "levle:",
+        "x:y",
+        " ",
+        "ß \u{212a}",
+    ] {
+        for shape in [Shape::Contains, Shape::Word] {
+            for capitals in [Capitals::Ignored, Capitals::Count] {
+                let expr = text(shape, capitals, looked_for);
+                assert_eq!(parse(&expr.to_string()), expr, "{looked_for} is shown as {expr}");
+            }
+        }
+        for how in [How::Contains, How::Is] {
+            let expr = row(RowTerm::Step(name(how, looked_for)));
+            assert_eq!(parse(&expr.to_string()), expr, "{looked_for} is shown as {expr}");
+        }
+    }
+    for (pattern, shown) in [("a/b", r"/a\/b/"), (r"a\/b", r"/a\/b/"), (r"a\\/b", r"/a\\\/b/")] {
+        let expr = text(Shape::Regex, Capitals::Count, pattern);
+        assert_eq!(expr.to_string(), shown);
+        assert_eq!(parse(shown), expr);
+    }
+}
+
+#[test]
 fn not_binds_before_and_and_before_or() {
     for (query, normal) in [
         ("a b", "a b"),
@@ -206,6 +247,7 @@ fn bad_queries_say_what_is_wrong_and_where() {
     for (query, message) in [
         ("x".repeat(4097), "a query may be 4096 bytes long, and this one is 4097"),
         ("x ".repeat(65), "a query may ask for 64 things at most"),
+        (r"/\w{20}x/ ".repeat(20), "the regular expressions are too large together"),
         ("(".repeat(40), "brackets and negations may be 32 deep"),
         ("not ".repeat(40), "brackets and negations may be 32 deep"),
         (format!("/{}a{}/", "(".repeat(60), ")".repeat(60)), "not a regular expression: exceed"),
