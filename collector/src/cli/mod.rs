@@ -84,6 +84,10 @@ pub(crate) struct Serve {
     /// Where everything is kept; made when missing.
     #[arg(long)]
     data: PathBuf,
+    /// Keep it in PostgreSQL instead of in a file in the data directory: postgres://USER:PASSWORD@HOST/NAME. The token stays in
+    /// the directory.
+    #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
+    database: Option<deckport_collector::config::Database>,
     /// Loopback only, until there is TLS.
     #[arg(long, default_value = "127.0.0.1:7443")]
     listen: SocketAddr,

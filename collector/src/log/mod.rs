@@ -153,7 +153,9 @@ impl Log {
             bytes_per_second: u64::MAX,
             transients_per_second: u32::MAX,
         };
-        convert::pack_what_was_frames(&store, &limits).await?;
+        if store.has_a_past() {
+            convert::pack_what_was_frames(&store, &limits).await?;
+        }
         let index = Arc::new(Index::load(&store).await?);
         let filters = Arc::new(Filters::load(&store).await?);
         let tail = Arc::new(Tail::new(seal_bytes));
@@ -236,9 +238,10 @@ impl Log {
             sql: "insert into stream (organisation_id, venue_id, deployment_id, stream_id, \
                   incarnation, created_at) values ($1, $2, $3, $4, $5, $6) \
                   on conflict (deployment_id) do update \
-                  set incarnation = max(incarnation, excluded.incarnation) \
-                  where organisation_id = excluded.organisation_id \
-                  and stream_id = excluded.stream_id",
+                  set incarnation = case when excluded.incarnation > stream.incarnation \
+                  then excluded.incarnation else stream.incarnation end \
+                  where stream.organisation_id = excluded.organisation_id \
+                  and stream.stream_id = excluded.stream_id",
             values: vec![
                 tenant.organisation_id.to_string().into(),
                 tenant.venue_id.to_string().into(),

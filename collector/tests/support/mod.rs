@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
+pub mod postgres;
+
 use bytes::Bytes;
 use deckport_collector::{Collector, Config};
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello};
