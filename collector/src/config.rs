@@ -105,7 +105,9 @@ impl fmt::Debug for Database {
 
 /// It is neither SQLite's nor PostgreSQL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a database is given as postgres://USER:PASSWORD@HOST/NAME; without one it is in the data directory")]
+#[error(
+    "a database is given as postgres://USER:PASSWORD@HOST/NAME; without one it is in the data directory"
+)]
 pub struct NoDatabase;
 
 impl std::str::FromStr for Database {

@@ -428,6 +428,15 @@ pub(super) async fn readyz(State(app): State<App>) -> (StatusCode, String) {
 /// Counters, as Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> String {
+    let stored = app.deployments.log().stored();
+    for (gauge, figure) in [
+        (&app.metrics.blocks, stored.blocks),
+        (&app.metrics.block_bytes, stored.stored_bytes),
+        (&app.metrics.block_output_bytes, stored.output_bytes),
+        (&app.metrics.tail_bytes, stored.tail_bytes),
+    ] {
+        gauge.set(figure.cast_signed());
+    }
     app.metrics.render()
 }
 

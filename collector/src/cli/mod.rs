@@ -5,6 +5,7 @@ mod logs;
 mod search;
 mod serve;
 mod show;
+mod store;
 
 use clap::{Args, Parser, Subcommand};
 use deckport_protocol::DeploymentId;
@@ -75,8 +76,30 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Looks after what is stored; the collector must not be running.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Prints the OpenAPI document.
     Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Reads everything and holds it against everything else that is known of it. Exit code 1: something is wrong.
+    Check {
+        /// The collector's data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Where it is kept, if not in a file in the directory.
+        #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
+        database: Option<deckport_collector::config::Database>,
+        /// Make anew what is only derived (summaries, filters) where it is wrong.
+        #[arg(long)]
+        repair: bool,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +164,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Store(StoreCommand::Check { data, database, repair, json }) => {
+            return store::check(data, database, repair, json).await;
+        }
         Command::Openapi => {
             println!("{}", deckport_collector::api::openapi().to_pretty_json()?);
         }

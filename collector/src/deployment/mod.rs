@@ -363,3 +363,24 @@ impl Deployments {
         Ok(entries.collect())
     }
 }
+
+/// How far a deployment was written down, and the chain behind that record.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged {
+    pub stream: StreamKey,
+    pub id: DeploymentId,
+    pub head: (u64, deckport_protocol::Chain),
+}
+
+/// What the table says of every deployment; those that cannot be read are left out.
+pub async fn acknowledged(store: &Store) -> Result<Vec<Acknowledged>, crate::store::ReadError> {
+    let rows = store.fetch("select stream, id, resume from deployment", []).await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let Ok(track) = Track::restore(&row.blob(2)?) {
+            let head = (track.known.seq, track.known.chain);
+            all.push(Acknowledged { stream: StreamKey(row.int(0)?), id: row.parsed(1)?, head });
+        }
+    }
+    Ok(all)
+}

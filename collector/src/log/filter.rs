@@ -99,6 +99,12 @@ impl FilterBuilder {
         }
     }
 
+    /// Whether a filter has all that was added.
+    pub(super) fn within(&self, filter: &Filter) -> bool {
+        let marked = (0..PLACES).filter(|&at| self.marks[at] != 0);
+        marked.map(|at| at as u16).all(|place| filter.has(&[place]))
+    }
+
     pub(super) fn finish(self) -> Filter {
         let set = self.marks.iter().filter(|&&mark| mark != 0).count();
         let places = (set * SPARSE).next_power_of_two().clamp(LEAST, PLACES);

@@ -125,6 +125,14 @@ impl Index {
         self.of(stream, |blocks| blocks.last().cloned())
     }
 
+    /// Blocks, their bytes as stored, and their bytes of output.
+    pub(super) fn totals(&self) -> (u64, u64, u64) {
+        let inner = self.read();
+        inner.streams.values().flatten().fold((0, 0, 0), |(blocks, stored, bytes), block| {
+            (blocks + 1, stored + block.stored, bytes + block.bytes)
+        })
+    }
+
     /// The ids of all blocks.
     pub(super) fn ids(&self) -> HashSet<i64> {
         self.read().streams.values().flatten().map(|block| block.id).collect()

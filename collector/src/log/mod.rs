@@ -15,6 +15,7 @@
 //! `filter_slice`: what they look like is this module's own business.
 
 mod block;
+mod check;
 mod convert;
 mod filter;
 mod filters;
@@ -27,6 +28,7 @@ mod seal;
 mod search;
 mod tail;
 
+pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
 pub use page::Page;
@@ -115,6 +117,18 @@ pub struct StoredFrame {
     pub payload: Bytes,
 }
 
+/// What is stored, in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub blocks: u64,
+    /// Bytes of blocks as they are stored, filters included.
+    pub stored_bytes: u64,
+    /// Bytes of output in them.
+    pub output_bytes: u64,
+    /// Bytes of frames that are in no block yet.
+    pub tail_bytes: u64,
+}
+
 /// What the collector keeps of a stream beside its frames.
 #[derive(Clone, Debug)]
 pub struct StreamHead {
@@ -161,6 +175,12 @@ impl Log {
         let tail = Arc::new(Tail::new(seal_bytes));
         tail.adopt(&store).await?;
         Ok(Self { store, tail, index, filters, kept: Arc::default(), limits })
+    }
+
+    /// What there is, in figures.
+    pub fn stored(&self) -> Stored {
+        let (blocks, stored, bytes) = self.index.totals();
+        Stored { blocks, stored_bytes: stored, output_bytes: bytes, tail_bytes: self.tail.bytes() }
     }
 
     /// Bounds for decoding what is stored.

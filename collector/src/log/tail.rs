@@ -216,6 +216,16 @@ impl Tail {
         (!frames.is_empty()).then(|| look(frames))
     }
 
+    /// Bytes of frames here.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes as u64
+    }
+
+    /// Streams that have frames here.
+    pub(super) fn streams(&self) -> Vec<StreamKey> {
+        self.lock().streams.keys().copied().collect()
+    }
+
     /// Its table holds as much as it should.
     pub(super) fn full(&self) -> bool {
         self.lock().table_bytes >= self.seal_bytes

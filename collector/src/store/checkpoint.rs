@@ -5,9 +5,9 @@
 //! file is not cut: cutting and growing it again held up commits for 20 ms, and a commit into space that the file has
 //! waits for its own bytes alone, not for the file system's journal.
 
-use super::write::WriteError;
 use super::Held;
 use super::sqlite::{PAGE_BYTES, close, judge};
+use super::write::WriteError;
 use crate::metrics::Metrics;
 use sqlx::sqlite::SqliteConnection;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -94,6 +94,17 @@ impl Store {
         matches!(self.readers, Readers::Sqlite(_))
     }
 
+    /// What the database itself finds wrong with its file. A server looks after its own.
+    pub async fn integrity(&self) -> Result<Vec<String>, ReadError> {
+        if matches!(self.readers, Readers::Postgres(_)) {
+            return Ok(Vec::new());
+        }
+        let rows = self.fetch("pragma integrity_check(100)", []).await?;
+        let told = rows.iter().map(|row| Ok(row.text(0)?.as_ref().to_owned()));
+        let told: Vec<String> = told.collect::<Result<_, ReadError>>()?;
+        Ok(told.into_iter().filter(|line| line != "ok").collect())
+    }
+
     pub const fn writer(&self) -> &Writer {
         &self.writer
     }

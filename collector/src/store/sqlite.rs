@@ -49,10 +49,10 @@ pub(super) async fn open(
         .log_statements(tracing::log::LevelFilter::Off);
     let mut connection = options.connect().await.map_err(database)?;
     let migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.run(&mut connection).await.map_err(|source| OpenError::Migrate {
-        path: path.display().to_string(),
-        source,
-    })?;
+    migrator
+        .run(&mut connection)
+        .await
+        .map_err(|source| OpenError::Migrate { path: path.display().to_string(), source })?;
     // What a former process left behind is folded in before anything new is acknowledged.
     let folded = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut connection).await;
     if let Err(error) = folded {
