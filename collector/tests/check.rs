@@ -62,8 +62,14 @@ async fn what_is_whole_is_called_whole_and_what_is_not_is_named() {
         ("update block_part set records_part = substr(records_part, 1, 20)", "the records cannot"),
         ("delete from block_part", "the parts of a block are not there"),
         ("delete from block", "were acknowledged and are not here"),
-        ("update tail set payload = zeroblob(200) where id = (select max(id) from tail)", "a frame of the tail"),
-        ("delete from tail where id = (select min(id) + 2 from tail)", "the tail goes on at record"),
+        (
+            "update tail set payload = zeroblob(200) where id = (select max(id) from tail)",
+            "a frame of the tail",
+        ),
+        (
+            "delete from tail where id = (select min(id) + 2 from tail)",
+            "the tail goes on at record",
+        ),
         ("delete from tail", "were acknowledged and are not here"),
         ("update block set first_seq = 2", "records 1 to 1 are missing"),
     ];
@@ -85,7 +91,10 @@ async fn what_is_whole_is_called_whole_and_what_is_not_is_named() {
         std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
         spoil(dir.path(), sql).await;
         let told = problems(dir.path(), true).await;
-        assert!(told.len() == 1 && told[0].repaired && told[0].what.contains(expected), "{told:#?}");
+        assert!(
+            told.len() == 1 && told[0].repaired && told[0].what.contains(expected),
+            "{told:#?}"
+        );
         assert_eq!(problems(dir.path(), false).await, [], "{sql}: it was not made anew");
     }
 }
@@ -98,15 +107,21 @@ async fn a_record_that_was_changed_is_found_by_its_chain() {
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
     let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    let packed: Vec<u8> =
-        sqlx::query_scalar("select text_part from block_part").fetch_one(&mut database).await.unwrap();
+    let packed: Vec<u8> = sqlx::query_scalar("select text_part from block_part")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
     let mut text = zstd::decode_all(packed.as_slice()).unwrap();
     let at = text.windows(4).position(|window| window == b"last").unwrap();
     text[at] = b'L';
     let packed = zstd::encode_all(text.as_slice(), 3).unwrap();
     // With its length in the header, as ours have it.
     let packed = zstd::bulk::compress(&zstd::decode_all(packed.as_slice()).unwrap(), 3).unwrap();
-    sqlx::query("update block_part set text_part = ?").bind(packed).execute(&mut database).await.unwrap();
+    sqlx::query("update block_part set text_part = ?")
+        .bind(packed)
+        .execute(&mut database)
+        .await
+        .unwrap();
     database.close().await.unwrap();
     let told = problems(dir.path(), false).await;
     assert!(told.iter().any(|problem| problem.what.contains("chain")), "{told:#?}");

@@ -1,6 +1,6 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, find, routes};
+use super::{App, find, history, routes};
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
@@ -54,6 +54,11 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(find::matches))
         .routes(routes!(find::search))
         .routes(routes!(find::check))
+        .routes(routes!(history::comparison))
+        .routes(routes!(history::signatures))
+        .routes(routes!(history::signature))
+        .routes(routes!(history::retention, history::set_retention))
+        .routes(routes!(history::retention_preview))
         .routes(routes!(routes::raw))
         .routes(routes!(routes::records))
         .routes(routes!(routes::cancel))

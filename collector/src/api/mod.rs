@@ -4,9 +4,11 @@
 
 mod docs;
 mod find;
+mod history;
 mod routes;
 mod ui;
 
+use crate::analytics::signatures::Signatures;
 use crate::auth::{Auth, Guarded, guard};
 use crate::config::Config;
 use crate::deployment::Deployments;
@@ -34,6 +36,7 @@ pub struct App {
     pub store: Arc<Store>,
     pub deployments: Arc<Deployments>,
     pub search: Arc<Search>,
+    pub signatures: Arc<Signatures>,
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
     pub ingest: Ingest,

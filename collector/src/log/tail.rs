@@ -248,6 +248,10 @@ impl Tail {
     pub(super) fn sealed(&self, cut: &Cut) {
         let mut inner = self.lock();
         let Some(stream) = cut.first().map(|first| first.frame.stream) else { return };
+        // Retired meanwhile.
+        if !inner.streams.contains_key(&stream) {
+            return;
+        }
         for unsealed in cut {
             inner.ids.remove(&unsealed.id);
             inner.bytes -= unsealed.frame.payload.len();
@@ -259,6 +263,16 @@ impl Tail {
         }
         if frames.frames.is_empty() {
             inner.streams.remove(&stream);
+        }
+    }
+
+    /// A stream's frames are no longer wanted.
+    pub(super) fn forget(&self, stream: StreamKey) {
+        let mut inner = self.lock();
+        let gone = inner.streams.remove(&stream).map(|stream| stream.frames).unwrap_or_default();
+        for unsealed in gone {
+            inner.ids.remove(&unsealed.id);
+            inner.bytes -= unsealed.frame.payload.len();
         }
     }
 

@@ -41,7 +41,7 @@ struct Known {
 pub(super) struct Directory(tokio::sync::Mutex<Known>);
 
 const CHANGED: &str = "select stream, id, organisation_id, console_id, name, template, state, updated_at \
-     from deployment where updated_at >= $1";
+     from deployment where updated_at >= $1 and retired_at is null";
 
 impl Directory {
     /// All runs of a tenant, as of now.
