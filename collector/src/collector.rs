@@ -233,7 +233,7 @@ async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: Can
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "logs could not be given back; tried again in an hour")
+                tracing::warn!(%error, "logs could not be given back; tried again in an hour");
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, find, history, routes};
+use super::{App, bundle, export, find, history, routes, saved};
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::response::Response;
@@ -54,6 +55,16 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(find::matches))
         .routes(routes!(find::search))
         .routes(routes!(find::check))
+        .routes(routes!(saved::list, saved::create))
+        .routes(routes!(saved::change, saved::delete))
+        .routes(routes!(export::export))
+        .routes(routes!(bundle::export))
+        .merge(
+            // A file is larger than any other request.
+            OpenApiRouter::new()
+                .routes(routes!(bundle::import))
+                .layer(DefaultBodyLimit::max(bundle::BUNDLE_BYTES)),
+        )
         .routes(routes!(history::comparison))
         .routes(routes!(history::signatures))
         .routes(routes!(history::signature))

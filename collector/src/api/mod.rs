@@ -2,10 +2,13 @@
 //!
 //! The document is generated from the handlers and types below; the UI's types are generated from it.
 
+mod bundle;
 mod docs;
+mod export;
 mod find;
 mod history;
 mod routes;
+mod saved;
 mod ui;
 
 use crate::analytics::signatures::Signatures;

@@ -4,9 +4,11 @@
 //! row there was when the search began.
 
 mod directory;
+mod saved;
 mod view;
 
 pub use directory::Run;
+pub use saved::{SaveError, SavedSearch, SavedSearchFields};
 pub use view::{Histogram, NoPlace, SearchHit, SearchPage, SearchProgress};
 
 use crate::deployment::{Entry, Standing};
