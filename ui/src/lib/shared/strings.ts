@@ -1,11 +1,13 @@
 /** Every sentence the UI says, in one place. English for now; a second language is a second catalogue. */
 import { bytes, count, plural } from './format';
+import { history, query } from './strings-history';
 
 export const t = {
   app: 'Deckport',
   nav: {
     label: 'Main',
     live: 'Live',
+    history: 'History',
     settings: 'Settings',
     running: 'Deployments',
     goAnywhere: 'go anywhere',
@@ -208,6 +210,8 @@ export const t = {
     unfold: (name: string) => `Unfold ${name}`,
     levelNames: { error: 'error', warning: 'warning', notice: 'notice' } as Record<string, string>,
   },
+  query,
+  history,
   palette: {
     title: 'Go anywhere',
     placeholder: 'Screens, deployments, actions',
