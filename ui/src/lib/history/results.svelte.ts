@@ -18,10 +18,10 @@ export interface Group {
 export type Entry =
   | { kind: 'run'; key: string; group: Group; folded: boolean }
   | { kind: 'hit'; key: string; hit: SearchHit; open: boolean }
-  | { kind: 'around'; key: string; of: string; row: Row; last: boolean }
+  | { kind: 'around'; key: string; of: string; row: Row }
   | { kind: 'end'; key: string };
 
-export type Peek = { kind: 'loading' } | { kind: 'here'; rows: Row[] } | { kind: 'failed' };
+export type Peek = { kind: 'loading' } | { kind: 'here'; rows: Row[] };
 
 export const HEIGHTS = { run: 34, hit: 20, around: 20, end: 48 } as const;
 const PEEK_ROWS = 3;
@@ -53,14 +53,12 @@ export function listed(
       const key = keyOf(hit);
       const peek = peeks.get(key);
       const rows = peek?.kind === 'here' ? peek.rows : [];
-      const around = (row: Row, last: boolean): void => {
-        entries.push({ kind: 'around', key: `${key}~${row.row}`, of: key, row, last });
+      const around = (row: Row): void => {
+        entries.push({ kind: 'around', key: `${key}~${row.row}`, of: key, row });
       };
-      const before = rows.filter((row) => row.row < hit.row.row);
-      const after = rows.filter((row) => row.row > hit.row.row);
-      for (const row of before) around(row, false);
+      rows.filter((row) => row.row < hit.row.row).forEach(around);
       entries.push({ kind: 'hit', key, hit, open: peek !== undefined });
-      after.forEach((row, i) => around(row, i === after.length - 1));
+      rows.filter((row) => row.row > hit.row.row).forEach(around);
     }
   }
   if (groups.length > 0) entries.push({ kind: 'end', key: 'end' });

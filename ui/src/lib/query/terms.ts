@@ -121,7 +121,10 @@ export function lex(text: string): Token[] {
 
 /** The terms that every match must meet, as far as they stand plainly in the query. */
 export function conditions(text: string): Term[] {
-  const tokens = lex(text);
+  return conditionsOf(lex(text));
+}
+
+function conditionsOf(tokens: readonly Token[]): Term[] {
   if (tokens.some((token) => token.kind === 'operator' && token.word === 'or' && token.depth === 0))
     return [];
   return tokens.filter((token, i): token is Term => {
@@ -151,7 +154,9 @@ function put(text: string, fields: readonly string[], terms: readonly string[]):
   if (tokens.some((token) => token.kind === 'operator' && token.word === 'or' && token.depth === 0)) {
     return terms.length === 0 ? text : [`(${closed.trim()})`, ...terms].join(' ');
   }
-  const old = new Set(conditions(text).filter((term) => term.field !== null && fields.includes(term.field)));
+  const old = new Set(
+    conditionsOf(tokens).filter((term) => term.field !== null && fields.includes(term.field)),
+  );
   const kept: string[] = [];
   const first = tokens.find((token) => token.kind === 'term' && old.has(token));
   tokens.forEach((token, i) => {
