@@ -53,6 +53,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['/', 'Find in the whole log'],
       ['n N', 'Next, previous match'],
       ['y', 'Copy link to the line'],
+      ['u', 'Web addresses in the line'],
       ['Shift+↑ Shift+↓', 'Select line by line'],
       ['Ctrl+C', 'Copy the selection'],
       ['Esc', 'Leave find, drop the selection'],
