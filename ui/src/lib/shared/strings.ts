@@ -1,6 +1,7 @@
 /** Every sentence the UI says, in one place. English for now; a second language is a second catalogue. */
 import { bytes, count, plural } from './format';
 import { history, query } from './strings-history';
+import { comparison, retention, signatures, together } from './strings-runs';
 
 export const t = {
   app: 'Deckport',
@@ -223,6 +224,10 @@ export const t = {
   },
   query,
   history,
+  together,
+  comparison,
+  signatures,
+  retention,
   exports: {
     menu: 'Copy and save',
     whole: 'Whole log',

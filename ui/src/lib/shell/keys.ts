@@ -1,5 +1,11 @@
 /** Where the letter after g goes. */
-export const afterG: Record<string, string> = { l: '/live', h: '/history', s: '/settings' };
+export const afterG: Record<string, string> = {
+  l: '/live',
+  h: '/history',
+  b: '/together',
+  f: '/signatures',
+  s: '/settings',
+};
 
 /** The keyboard, as the sheet shows it. The handlers stand with what they act on. */
 export const sheet: { title: string; keys: [string, string][] }[] = [
@@ -10,6 +16,8 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['?', 'This sheet'],
       ['g+l', 'Live'],
       ['g+h', 'History'],
+      ['g+f', 'Failures'],
+      ['g+b', 'Side by side'],
       ['g+s', 'Settings'],
     ],
   },
