@@ -60,6 +60,7 @@ export const comparison = {
   openOther: 'Open the other log there',
   phases: 'Phases',
   phase: 'Phase',
+  difference: 'Difference',
   notRun: 'not run',
   longer: (d: string) => `${d} longer`,
   shorter: (d: string) => `${d} shorter`,
