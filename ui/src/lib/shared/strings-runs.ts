@@ -136,6 +136,7 @@ export const retention = {
   removes: (runs: number, size: number, rows: number) =>
     `This removes ${plural(runs, 'run', 'runs')}: ${bytes(size)}, ${roughly(rows)} lines. It cannot be undone.`,
   removesNothing: 'This removes nothing now.',
+  goes: 'Runs that would be removed, the oldest first',
   more: (n: number) => `and ${count(n)} more`,
   apply: 'Apply',
   applyRemove: (runs: number) => `Remove ${plural(runs, 'run', 'runs')} and apply`,
