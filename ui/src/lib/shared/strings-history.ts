@@ -82,6 +82,7 @@ export const history = {
     `searched ${plural(blocks, 'block', 'blocks')} · ${roughly(rows)} lines · ${seconds} s`,
   asking: 'Asking the collector…',
   waiting: 'The search begins when the connection is back.',
+  waitingAgain: 'What was found so far. The search starts again when the connection is back.',
   cancel: 'Cancel',
   cancelled: 'stopped',
   again: 'Search again',
