@@ -216,5 +216,8 @@ describe('History', () => {
     await waitFor(() => expect(queries(host)).toEqual(['di', 'disk']));
     expect(history.length).toBe(length + 1);
     expect(location.hash).toBe('#/history?q=disk');
+    await user.type(field(), 's{Enter}');
+    await waitFor(() => expect(queries(host)).toEqual(['di', 'disk', 'disks']));
+    expect(history.length).toBe(length + 1);
   });
 });

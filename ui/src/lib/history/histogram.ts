@@ -12,12 +12,14 @@ export interface Bar {
 
 /** What is there is seen, also a single match beside ten thousand. */
 const LEAST_PX = 2;
+/** A stretch with few buckets has bars, not walls. */
+const WIDEST_PX = 32;
 
 export function bars(histogram: Histogram, width: number, height: number): Bar[] {
   const { matched, errors } = histogram;
   const most = Math.max(1, ...matched);
   const step = width / Math.max(1, matched.length);
-  const gap = step >= 4 ? 1 : 0;
+  const wide = Math.max(1, Math.min(WIDEST_PX, step - (step >= 4 ? 1 : 0)));
   const out: Bar[] = [];
   matched.forEach((count, index) => {
     if (count === 0) return;
@@ -25,8 +27,8 @@ export function bars(histogram: Histogram, width: number, height: number): Bar[]
     const bad = errors[index] ?? 0;
     out.push({
       index,
-      x: index * step,
-      width: Math.max(1, step - gap),
+      x: index * step + (step > WIDEST_PX ? (step - wide) / 2 : 0),
+      width: wide,
       matched: tall,
       errors: bad === 0 ? 0 : Math.max(LEAST_PX, (bad / count) * tall),
     });

@@ -216,7 +216,11 @@ describe('the histogram', () => {
     const drawn = bars(histogram, 400, 50);
     expect(drawn.map((bar) => bar.index)).toEqual([1, 2, 3]);
     expect(drawn[0]).toMatchObject({ matched: 2, errors: 2 });
-    expect(drawn[1]).toMatchObject({ x: 200, matched: 50, errors: 2 });
+    expect(drawn[1]).toMatchObject({ x: 234, width: 32, matched: 50, errors: 2 });
+    expect(bars({ ...histogram, matched: Array<number>(100).fill(1) }, 400, 50)[1]).toMatchObject({
+      x: 4,
+      width: 3,
+    });
     expect(drawn[2]).toMatchObject({ matched: 2, errors: 0 });
   });
 

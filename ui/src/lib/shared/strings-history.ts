@@ -51,8 +51,12 @@ export const history = {
     week: 'Last 7 days',
     month: 'Last 30 days',
   },
-  range: (after: string | null, before: string | null) =>
-    after === null ? `until ${before}` : before === null ? `from ${after}` : `${after} – ${before}`,
+  range: (after: string | null, before: string | null) => {
+    if (after === null) return `until ${before}`;
+    if (before === null) return `from ${after}`;
+    const day = after.slice(0, 11);
+    return `${after} – ${day.length === 11 && before.startsWith(day) ? before.slice(11) : before}`;
+  },
   since: (span: string) => `Last ${span}`,
   levels: { warning: 'Warnings and errors', error: 'Errors' } as Record<string, string>,
   outcomes: {
