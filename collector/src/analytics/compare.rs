@@ -75,12 +75,15 @@ pub enum DifferenceKind {
 /// The line where the runs part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FirstDifference {
+    #[schema(required)]
     pub this_row: Option<u64>,
+    #[schema(required)]
     pub other_row: Option<u64>,
     pub kind: DifferenceKind,
     /// Of this run; of the other if it is missing here.
     pub text: String,
     /// The other run's line, if it changed.
+    #[schema(required)]
     pub other_text: Option<String>,
 }
 
@@ -110,15 +113,20 @@ pub struct PhaseTook {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PhasePair {
     pub name: String,
+    #[schema(required)]
     pub this_us: Option<i64>,
+    #[schema(required)]
     pub other_us: Option<i64>,
+    #[schema(required)]
     pub this_state: Option<String>,
+    #[schema(required)]
     pub other_state: Option<String>,
 }
 
 /// What came out of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Comparison {
+    #[schema(required)]
     pub first_difference: Option<FirstDifference>,
     pub phases: Vec<PhasePair>,
     /// In the order of this run's rows, the first [`MAX_HUNKS`].

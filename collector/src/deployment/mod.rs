@@ -394,9 +394,11 @@ pub struct Acknowledged {
     pub head: (u64, deckport_protocol::Chain),
 }
 
-/// What the table says of every deployment; those that cannot be read are left out.
+/// What the table says of every deployment whose log is kept; those that cannot be read are left out.
 pub async fn acknowledged(store: &Store) -> Result<Vec<Acknowledged>, crate::store::ReadError> {
-    let rows = store.fetch("select stream, id, resume from deployment", []).await?;
+    let rows = store
+        .fetch("select stream, id, resume from deployment where retired_at is null", [])
+        .await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in &rows {
         if let Ok(track) = Track::restore(&row.blob(2)?) {
