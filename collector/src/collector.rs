@@ -1,5 +1,6 @@
 //! A running collector: everything put together, started and stopped in order.
 
+use crate::analytics::signatures::Signatures;
 use crate::api::{App, router};
 use crate::auth::{Auth, TokenError};
 use crate::config::Config;
@@ -8,9 +9,10 @@ use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
+use crate::search::Search;
 use crate::server::Server;
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
-use deckport_protocol::ServerEpoch;
+use deckport_protocol::{ServerEpoch, Tenant};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,9 +124,12 @@ impl Collector {
             server_epoch,
             stop: stop.clone(),
         };
+        let log = deployments.log().clone();
+        let search = Arc::new(Search::new(Arc::clone(&store), log, config.venue.clone()));
         let live = Live::new(
             Arc::clone(&config),
             Arc::clone(&deployments),
+            Arc::clone(&search),
             Arc::clone(&metrics),
             server_epoch,
             stop.clone(),
@@ -134,6 +139,8 @@ impl Collector {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             deployments: Arc::clone(&deployments),
+            search: Arc::clone(&search),
+            signatures: Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments))),
             auth: Arc::clone(&auth),
             metrics: Arc::clone(&metrics),
             ingest,
@@ -152,6 +159,7 @@ impl Collector {
         if let Some(listener) = listener {
             tasks.spawn(server.clone().accept(listener));
         }
+        tasks.spawn(give_back(Arc::clone(&deployments), search, stop.clone()));
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
         let storage_stop = undo.disarm();
         Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })
@@ -204,6 +212,29 @@ async fn tick(deployments: Arc<Deployments>, every: Duration, stop: Cancellation
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => deployments.tick(),
+        }
+    }
+}
+
+/// Applies what is said about how long logs are kept.
+async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(3600);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match deployments.give_back(Tenant::SOLE).await {
+            Ok(gone) => {
+                for stream in gone {
+                    search.forget(stream).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "logs could not be given back; tried again in an hour");
+            }
         }
     }
 }

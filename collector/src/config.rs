@@ -84,11 +84,47 @@ impl Default for Bounds {
     }
 }
 
+/// Where what is stored is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// SQLite, in the data directory.
+    InDirectory,
+    /// PostgreSQL, at this URL.
+    Postgres(String),
+}
+
+impl fmt::Debug for Database {
+    /// Without what is secret in a URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InDirectory => f.write_str("InDirectory"),
+            Self::Postgres(_) => f.write_str("Postgres"),
+        }
+    }
+}
+
+/// It is neither SQLite's nor PostgreSQL's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a database is given as postgres://USER:PASSWORD@HOST/NAME; without one it is in the data directory"
+)]
+pub struct NoDatabase;
+
+impl std::str::FromStr for Database {
+    type Err = NoDatabase;
+
+    fn from_str(url: &str) -> Result<Self, NoDatabase> {
+        let postgres = ["postgres://", "postgresql://"].iter().any(|begin| url.starts_with(begin));
+        if postgres { Ok(Self::Postgres(url.to_owned())) } else { Err(NoDatabase) }
+    }
+}
+
 /// What a collector is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Made with mode 0700 when missing. One collector at a time opens it.
     pub data_dir: PathBuf,
+    pub database: Database,
     /// Where consoles and browsers reach it; loopback only while there is no TLS. `None`: no port.
     pub listen: Option<SocketAddr>,
     /// The venue's name, for people.
@@ -106,6 +142,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            database: Database::InDirectory,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),

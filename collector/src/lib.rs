@@ -3,8 +3,10 @@
 //! A library with a thin binary; the desktop app embeds it. Modules stand in the order in which they may
 //! import one another, see [`MODULES`]: each imports only those above it.
 
+pub mod analytics;
 pub mod api;
 pub mod auth;
+pub mod check;
 mod collector;
 pub mod config;
 pub mod deployment;
@@ -13,6 +15,8 @@ pub mod ingest;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod query;
+pub mod search;
 pub mod server;
 pub mod store;
 
@@ -20,17 +24,21 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 12] = [
+pub const MODULES: [&str; 16] = [
     "config",
     "metrics",
     "store",
+    "query",
     "log",
     "auth",
     "fleet",
     "deployment",
+    "search",
+    "analytics",
     "live",
     "ingest",
     "api",
     "server",
     "collector",
+    "check",
 ];

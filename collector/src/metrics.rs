@@ -109,6 +109,10 @@ pub struct Metrics {
     pub queued_bytes: Gauge,
     pub storage_full: Gauge,
     pub wal_bytes: Gauge,
+    pub blocks: Gauge,
+    pub block_bytes: Gauge,
+    pub block_output_bytes: Gauge,
+    pub tail_bytes: Gauge,
     pub commit_seconds: Histogram,
     pub checkpoint_seconds: Histogram,
     pub group_writes: Histogram,
@@ -137,6 +141,10 @@ impl Default for Metrics {
             queued_bytes: Gauge::default(),
             storage_full: Gauge::default(),
             wal_bytes: Gauge::default(),
+            blocks: Gauge::default(),
+            block_bytes: Gauge::default(),
+            block_output_bytes: Gauge::default(),
+            tail_bytes: Gauge::default(),
             commit_seconds: Histogram::new(seconds),
             checkpoint_seconds: Histogram::new(seconds),
             group_writes: Histogram::new(sizes),
@@ -182,6 +190,10 @@ impl Metrics {
             ("deckport_queued_bytes", &self.queued_bytes),
             ("deckport_storage_full", &self.storage_full),
             ("deckport_wal_bytes", &self.wal_bytes),
+            ("deckport_blocks", &self.blocks),
+            ("deckport_block_bytes", &self.block_bytes),
+            ("deckport_block_raw_bytes", &self.block_output_bytes),
+            ("deckport_tail_bytes", &self.tail_bytes),
         ] {
             let _ = writeln!(out, "# TYPE {name} gauge\n{name} {}", gauge.get());
         }

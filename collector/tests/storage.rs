@@ -5,10 +5,11 @@
 
 mod support;
 
-use deckport_collector::config::Config;
+use deckport_collector::config::{Config, Database};
 use deckport_collector::deployment::Deployments;
-use deckport_collector::log::Log;
+use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
 use deckport_collector::metrics::Metrics;
+use deckport_collector::query::{Query, RowView, RunFacts, RunOutcome, Simplified};
 use deckport_collector::store::Store;
 use deckport_collector::{Collector, StartError};
 use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
@@ -18,6 +19,7 @@ use deckport_protocol::{
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
+use support::postgres::Postgres;
 use support::{Console, Run, config, event, eventually, finished, get, line, start};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +27,27 @@ use tokio_util::task::TaskTracker;
 #[tokio::test]
 async fn a_restart_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
+    restart(&config(dir.path())).await;
+}
+
+#[tokio::test]
+async fn a_restart_on_postgres_goes_on_where_it_was() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.database = Database::Postgres(postgres.database());
+    restart(&config).await;
+    // Somewhere else, on the same database: one at a time.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let _first = Collector::start(config.clone()).await.unwrap();
+    config.data_dir = elsewhere.path().to_owned();
+    let second = Collector::start(config).await;
+    assert!(matches!(second, Err(StartError::Store(_))), "{second:?}");
+}
+
+async fn restart(config: &Config) {
     let run = Run::new("Bay 1");
-    let collector = start(dir.path()).await;
+    let collector = Collector::start(config.clone()).await.unwrap();
     let (mut console, _) = Console::greet(&collector, &run).await;
     for first in (1..=190).step_by(10) {
         console.send(run.batch(first..=first + 9)).await;
@@ -37,7 +58,7 @@ async fn a_restart_goes_on_where_it_was() {
     drop(console);
     collector.shutdown().await.unwrap();
 
-    let collector = start(dir.path()).await;
+    let collector = Collector::start(config.clone()).await.unwrap();
     let (_, after) = get(&collector, &path).await;
     assert_eq!(before, after);
     assert_eq!(before["total_rows"], 189);
@@ -51,6 +72,23 @@ async fn a_restart_goes_on_where_it_was() {
     console.acked(192).await;
     let (_, body) = get(&collector, "/api/v1/deployments").await;
     assert_eq!(body["deployments"][0]["state"], "succeeded");
+    let (_, found) = get(&collector, "/api/v1/search?q=last&count=true").await;
+    assert_eq!(found["matched"], 1, "{found}");
+    assert_eq!(found["hits"][0]["row"]["text"], "last");
+    assert_eq!(found["hits"][0]["console_name"], "Bay 1");
+    assert_eq!(found["hits"][0]["ranges"], serde_json::json!([[0, 4]]));
+    let (_, found) =
+        get(&collector, "/api/v1/search?q=%22line%201%22%20console:bay&limit=7&count=true").await;
+    // 1 (the started record has no line), 10 to 19, 100 to 190.
+    assert_eq!(found["matched"], 101, "{}", found["matched"]);
+    assert_eq!(found["hits"].as_array().unwrap().len(), 7);
+    let next = found["next"].as_str().unwrap();
+    let path = format!("/api/v1/search?q=%22line%201%22&limit=500&before={next}");
+    let (_, rest) = get(&collector, &path).await;
+    assert_eq!(rest["hits"].as_array().unwrap().len(), 101 - 7);
+    let (status, bad) = get(&collector, "/api/v1/search?q=%28a").await;
+    assert_eq!(status, 400);
+    assert_eq!(bad["error"]["code"], "bad_request");
     collector.shutdown().await.unwrap();
 }
 
@@ -189,9 +227,9 @@ struct Opened {
 }
 
 impl Opened {
-    async fn new(dir: &Path) -> Self {
+    async fn new(dir: &Path, database: &Database) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let config: Config = config(dir);
+        let config = Config { database: database.clone(), ..config(dir) };
         let store = Store::open(&config, Arc::new(Metrics::default()), &tasks, stop.clone());
         let store = Arc::new(store.await.unwrap());
         // Small, so that frames are sealed all the time.
@@ -220,7 +258,79 @@ fn naive(records: &[Record]) -> Vec<Row> {
     renderer.into_rows()
 }
 
-async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u64)>) {
+/// What searches find is what reading every row finds.
+async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
+    let longest = expected.iter().map(|row| row.text.as_str()).max_by_key(|text| text.len());
+    let mut queries: Vec<String> = [
+        "a",
+        "ab",
+        "E",
+        "unable to LOCATE",
+        "level:warning",
+        "kind:phase",
+        "/^[a-c]+ /",
+        "-e",
+        "a or kind:note",
+    ]
+    .map(str::to_owned)
+    .into();
+    queries.push("/[0-9]+%/ or level:error".to_owned());
+    for row in expected.iter().step_by(7).filter(|row| row.text.trim().len() > 2) {
+        queries.push(format!("'{}'", row.text.chars().take(20).collect::<String>()));
+    }
+    if let Some(longest) = longest.filter(|text| text.len() > 3) {
+        queries.push(format!("\"{}\"", &longest[..longest.len().min(40)]));
+    }
+    for text in queries {
+        let query = Query::parse(&text, 0, 0).unwrap();
+        let run = RunFacts {
+            deployment_id: deckport_protocol::DeploymentId::new(),
+            console: "",
+            template: "",
+            venue: None,
+            release: None,
+            outcome: RunOutcome::Running,
+            first_row_us: None,
+            last_row_us: None,
+        };
+        let Simplified::Rest(expr) = query.on_run(&run) else { panic!("{text}") };
+        let found: Vec<u64> = expected
+            .iter()
+            .filter(|row| {
+                expr.matches(&RowView {
+                    text: &row.text,
+                    // What an open row will be is not known yet.
+                    level: if row.open { Level::Info } else { row.level },
+                    kind: row.kind,
+                    phase: None,
+                    step: row.step.as_deref(),
+                    at_us: row.at,
+                })
+            })
+            .map(|row| row.row)
+            .collect();
+        let wanted = Arc::new(Wanted::new(Some(expr)));
+        let target = Target { stream, wanted };
+        let matches = log.matches(target.clone(), 10).await.unwrap();
+        assert_eq!(matches.rows, found, "{text}");
+        assert_eq!(matches.total, found.len() as u64);
+        assert_eq!(matches.buckets.values().sum::<u64>(), matches.total);
+        let middle = expected.len() as u64 / 2;
+        let next = found.iter().find(|row| **row >= middle).or(found.first()).copied();
+        let before = found.iter().rfind(|row| **row <= middle).or(found.last()).copied();
+        let (row, _) = log.find(target.clone(), middle, Direction::Next).await.unwrap();
+        assert_eq!(row, next, "{text}, next from {middle}");
+        let (row, _) = log.find(target, middle, Direction::Previous).await.unwrap();
+        assert_eq!(row, before, "{text}, up to {middle}");
+    }
+}
+
+async fn model(
+    database: Database,
+    pieces: Vec<Piece>,
+    cuts: Vec<(usize, bool)>,
+    pages: Vec<(u64, u64)>,
+) {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::new("Model");
     let mut records = vec![run.started()];
@@ -234,7 +344,7 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
             Piece::Event(what) => event(seq, &what),
         });
     }
-    let mut opened = Opened::new(dir.path()).await;
+    let mut opened = Opened::new(dir.path(), &database).await;
     let mut rest = records.as_slice();
     let mut incarnation = 0;
     let mut cuts = cuts.into_iter().cycle();
@@ -267,7 +377,7 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
         entry.follow().wait_for(|durable| durable.seq == stored).await.unwrap();
         drop(entry);
         opened.close().await;
-        opened = Opened::new(dir.path()).await;
+        opened = Opened::new(dir.path(), &database).await;
     }
     let expected = naive(&records);
     let log = opened.deployments.log();
@@ -291,6 +401,7 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
             );
         }
     }
+    search_like_a_reader(log, stream, &expected).await;
     let marks = log.marks(stream, u64::MAX).await.unwrap();
     let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
     let wrong: Vec<u64> = expected
@@ -302,22 +413,41 @@ async fn model(pieces: Vec<Piece>, cuts: Vec<(usize, bool)>, pages: Vec<(u64, u6
     opened.close().await;
 }
 
+type Story = (Vec<Piece>, Vec<(usize, bool)>, Vec<(u64, u64)>);
+
+/// A stream, how it is cut into frames and restarts, and the pages that are looked at.
+fn story() -> impl Strategy<Value = Story> {
+    (
+        pieces(),
+        prop::collection::vec((1usize..40, prop::bool::weighted(0.1)), 1..20),
+        prop::collection::vec((0u64..2000, 1u64..120), 8),
+    )
+}
+
+fn play(database: Database, (pieces, cuts, pages): Story) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(model(database, pieces, cuts, pages));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn pages_equal_the_whole_stream(
-        pieces in pieces(),
-        cuts in prop::collection::vec((1usize..40, prop::bool::weighted(0.1)), 1..20),
-        pages in prop::collection::vec((0u64..2000, 1u64..120), 8),
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(model(pieces, cuts, pages));
+    fn pages_and_searches_equal_the_whole_stream(story in story()) {
+        play(Database::InDirectory, story);
     }
+}
+
+#[test]
+fn pages_and_searches_on_postgres_equal_the_whole_stream() {
+    let Some(postgres) = Postgres::start() else { return };
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(6));
+    let ran = runner.run(&story(), |story| {
+        play(Database::Postgres(postgres.database()), story);
+        Ok(())
+    });
+    ran.unwrap();
 }
 
 #[tokio::test]

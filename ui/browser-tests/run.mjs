@@ -159,7 +159,7 @@ async function main() {
       await viewerReady(page);
       const line = await rowShown(page, failed.failure.row);
       const box = await line.boundingBox();
-      const rows = await (await page.$('#log-rows')).boundingBox();
+      const rows = await (await page.$('[data-log-rows]')).boundingBox();
       assert.ok(
         box.y >= rows.y && box.y + box.height <= rows.y + rows.height,
         'the failing line is out of sight',

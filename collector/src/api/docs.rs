@@ -1,11 +1,12 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, routes};
+use super::{App, bundle, export, find, history, routes, saved};
 use crate::live::{
-    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, Snapshot, Subscribe,
-    ViewerMessage, WindowDelta, WindowSnapshot,
+    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
+    Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::response::Response;
@@ -27,7 +28,7 @@ use utoipa_axum::routes;
     security(("token" = [])),
     components(schemas(
         ViewerMessage, Subscribe, LiveMessage, Snapshot, Delta, FleetSnapshot, WindowSnapshot,
-        FleetDelta, DeploymentDelta, WindowDelta, routes::ErrorBody
+        SearchSnapshot, FleetDelta, DeploymentDelta, WindowDelta, SearchDelta, routes::ErrorBody
     ))
 )]
 struct Document;
@@ -50,8 +51,25 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(routes::rows))
         .routes(routes!(routes::locate))
         .routes(routes!(routes::marks))
-        .routes(routes!(routes::find))
-        .routes(routes!(routes::matches))
+        .routes(routes!(find::find))
+        .routes(routes!(find::matches))
+        .routes(routes!(find::search))
+        .routes(routes!(find::check))
+        .routes(routes!(saved::list, saved::create))
+        .routes(routes!(saved::change, saved::delete))
+        .routes(routes!(export::export))
+        .routes(routes!(bundle::export))
+        .merge(
+            // A file is larger than any other request.
+            OpenApiRouter::new()
+                .routes(routes!(bundle::import))
+                .layer(DefaultBodyLimit::max(bundle::BUNDLE_BYTES)),
+        )
+        .routes(routes!(history::comparison))
+        .routes(routes!(history::signatures))
+        .routes(routes!(history::signature))
+        .routes(routes!(history::retention, history::set_retention))
+        .routes(routes!(history::retention_preview))
         .routes(routes!(routes::raw))
         .routes(routes!(routes::records))
         .routes(routes!(routes::cancel))

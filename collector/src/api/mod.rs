@@ -2,16 +2,23 @@
 //!
 //! The document is generated from the handlers and types below; the UI's types are generated from it.
 
+mod bundle;
 mod docs;
+mod export;
+mod find;
+mod history;
 mod routes;
+mod saved;
 mod ui;
 
+use crate::analytics::signatures::Signatures;
 use crate::auth::{Auth, Guarded, guard};
 use crate::config::Config;
 use crate::deployment::Deployments;
 use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::search::Search;
 use crate::store::Store;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -31,6 +38,8 @@ pub struct App {
     pub config: Arc<Config>,
     pub store: Arc<Store>,
     pub deployments: Arc<Deployments>,
+    pub search: Arc<Search>,
+    pub signatures: Arc<Signatures>,
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
     pub ingest: Ingest,

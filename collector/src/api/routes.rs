@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::{ABILITIES, Answer};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
-use crate::log::{Direction, LogError, MATCHES, Mark, Query as Search};
+use crate::log::{LogError, Mark};
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Path, Query, State};
@@ -15,7 +15,7 @@ use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{
-    Actor, BodyRef, DeploymentId, ErrorCode, Level, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
+    Actor, BodyRef, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -57,12 +57,12 @@ impl From<LogError> for Answer {
     }
 }
 
-fn bad(message: impl Into<String>) -> Answer {
+pub(super) fn bad(message: impl Into<String>) -> Answer {
     Answer(Refusal::new(ErrorCode::BAD_REQUEST, message))
 }
 
 /// Query parameters; a mistake in them is answered like any other refusal.
-pub(super) struct Params<T>(T);
+pub(super) struct Params<T>(pub(super) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Answer;
@@ -75,7 +75,7 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Par
 }
 
 /// The deployment that a path names.
-async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entry>, Answer> {
+pub(super) async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entry>, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such deployment"));
     let id: DeploymentId = id.parse().map_err(|_| missing())?;
     app.deployments.get(actor.tenant(), id).await?.ok_or_else(missing)
@@ -280,96 +280,6 @@ pub(super) async fn marks(
     }))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct SearchParams {
-    #[serde(default)]
-    q: String,
-    #[serde(default)]
-    regex: bool,
-    #[serde(default)]
-    case: bool,
-    /// `warning` (errors too) or `error`.
-    level: Option<String>,
-    phase: Option<u32>,
-    /// `find`: where to begin.
-    #[serde(default)]
-    from: u64,
-    /// `find`: `next` or `previous`.
-    direction: Option<String>,
-}
-
-impl SearchParams {
-    fn query(&self) -> Result<Search, Answer> {
-        let level = match self.level.as_deref() {
-            None | Some("") => None,
-            Some("warning") => Some(Level::Warning),
-            Some("error") => Some(Level::Error),
-            Some(_) => return Err(bad("level is `warning` or `error`")),
-        };
-        if self.q.is_empty() && level.is_none() && self.phase.is_none() {
-            return Err(bad("say what to look for: q, level or phase"));
-        }
-        Search::new(&self.q, self.regex, self.case, level, self.phase)
-            .map_err(|error| bad(error.to_string()))
-    }
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Found {
-    #[schema(required)]
-    row: Option<u64>,
-    wrapped: bool,
-}
-
-/// The nearest row that matches.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}/find",
-    params(("id" = DeploymentId, Path), SearchParams),
-    responses((status = 200, body = Found), (status = 400, body = ErrorBody)))]
-pub(super) async fn find(
-    State(app): State<App>,
-    Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    Params(params): Params<SearchParams>,
-) -> Result<Json<Found>, Answer> {
-    let entry = entry(&app, &actor, &id).await?;
-    let direction = match params.direction.as_deref() {
-        None | Some("next") => Direction::Next,
-        Some("previous") => Direction::Previous,
-        Some(_) => return Err(bad("direction is `next` or `previous`")),
-    };
-    let query = params.query()?;
-    let log = app.deployments.log();
-    let (row, wrapped) = log.find(entry.head.stream, &query, params.from, direction).await?;
-    Ok(Json(Found { row, wrapped }))
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Matches {
-    total: u64,
-    /// More match than `rows` lists.
-    capped: bool,
-    /// Ascending, at most 10,000.
-    rows: Vec<u64>,
-    scanned_rows: u64,
-}
-
-/// All rows that match.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}/matches",
-    params(("id" = DeploymentId, Path), SearchParams),
-    responses((status = 200, body = Matches), (status = 400, body = ErrorBody)))]
-pub(super) async fn matches(
-    State(app): State<App>,
-    Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    Params(params): Params<SearchParams>,
-) -> Result<Json<Matches>, Answer> {
-    let entry = entry(&app, &actor, &id).await?;
-    let query = params.query()?;
-    let (total, rows, scanned_rows) =
-        app.deployments.log().matches(entry.head.stream, &query).await?;
-    Ok(Json(Matches { total, capped: total > MATCHES as u64, rows, scanned_rows }))
-}
-
 /// All output bytes, as they were read from the terminal.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/raw", params(("id" = DeploymentId, Path)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
@@ -518,6 +428,15 @@ pub(super) async fn readyz(State(app): State<App>) -> (StatusCode, String) {
 /// Counters, as Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(app): State<App>) -> String {
+    let stored = app.deployments.log().stored();
+    for (gauge, figure) in [
+        (&app.metrics.blocks, stored.blocks),
+        (&app.metrics.block_bytes, stored.stored_bytes),
+        (&app.metrics.block_output_bytes, stored.output_bytes),
+        (&app.metrics.tail_bytes, stored.tail_bytes),
+    ] {
+        gauge.set(figure.cast_signed());
+    }
     app.metrics.render()
 }
 

@@ -2,8 +2,10 @@
 
 mod client;
 mod logs;
+mod search;
 mod serve;
 mod show;
+mod store;
 
 use clap::{Args, Parser, Subcommand};
 use deckport_protocol::DeploymentId;
@@ -49,13 +51,55 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Finds rows in all that was ever printed, the newest first.
+    ///
+    /// A query is words (`disk full`), "phrases", 'exact text', /regular expressions/ and fields (level:error, phase:, step:,
+    /// console:, template:, outcome:failed, since:2h, after:2026-11-01, …), combined with and, or, not and brackets.
+    Search {
+        /// What to look for; several arguments are one query.
+        #[arg(required = true, num_args = 1.., allow_hyphen_values = true)]
+        query: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+        /// A list of JSON objects, each on a line of its own.
+        #[arg(long)]
+        json: bool,
+        /// Rows at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Only how many rows match.
+        #[arg(long, conflicts_with_all = ["json", "limit"])]
+        count: bool,
+    },
     /// Follows all deployments: a line for each change.
     Watch {
         #[command(flatten)]
         target: Target,
     },
+    /// Looks after what is stored; the collector must not be running.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Prints the OpenAPI document.
     Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Reads everything and holds it against everything else that is known of it. Exit code 1: something is wrong.
+    Check {
+        /// The collector's data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Where it is kept, if not in a file in the directory.
+        #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
+        database: Option<deckport_collector::config::Database>,
+        /// Make anew what is only derived (summaries, filters) where it is wrong.
+        #[arg(long)]
+        repair: bool,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +107,10 @@ pub(crate) struct Serve {
     /// Where everything is kept; made when missing.
     #[arg(long)]
     data: PathBuf,
+    /// Keep it in PostgreSQL instead of in a file in the data directory: postgres://USER:PASSWORD@HOST/NAME. The token stays in
+    /// the directory.
+    #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
+    database: Option<deckport_collector::config::Database>,
     /// Loopback only, until there is TLS.
     #[arg(long, default_value = "127.0.0.1:7443")]
     listen: SocketAddr,
@@ -106,7 +154,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             };
             logs::run(&client::Client::new(&target)?, id, follow, form).await?;
         }
+        Command::Search { query, target, json, limit, count } => {
+            let client = client::Client::new(&target)?;
+            let query = query.join(" ");
+            if count {
+                search::count(&client, &query).await?;
+            } else {
+                search::run(&client, &query, json, limit).await?;
+            }
+        }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Store(StoreCommand::Check { data, database, repair, json }) => {
+            return store::check(data, database, repair, json).await;
+        }
         Command::Openapi => {
             println!("{}", deckport_collector::api::openapi().to_pretty_json()?);
         }

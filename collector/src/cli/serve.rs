@@ -18,6 +18,9 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
         .init();
 
     let mut config = Config::new(&options.data);
+    if let Some(database) = options.database {
+        config.database = database;
+    }
     config.listen = Some(options.listen);
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);

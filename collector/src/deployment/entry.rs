@@ -331,6 +331,8 @@ impl Entry {
             rows: folded.rows,
             first_byte: folded.first_byte,
             bytes: folded.bytes,
+            first_at: folded.first_at,
+            last_at: folded.last_at,
             received_at,
             goes_on: folded.goes_on,
             open_row: folded.open_row,

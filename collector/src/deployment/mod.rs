@@ -7,6 +7,7 @@
 pub mod entry;
 mod estimate;
 mod machine;
+pub mod retention;
 mod summary;
 mod track;
 pub mod view;
@@ -69,7 +70,7 @@ impl Deployments {
         let rows = all
             .store
             .fetch(
-                "select id from deployment where finished_at is null or updated_at > $1",
+                "select id from deployment where (finished_at is null or updated_at > $1) and retired_at is null",
                 [(now_us - BOARD_US).into()],
             )
             .await?;
@@ -117,6 +118,16 @@ impl Deployments {
             return Ok(Some(entry));
         }
         let Some(head) = self.log.head(tenant, id).await? else { return Ok(None) };
+        let retired = self
+            .store
+            .fetch_one(
+                "select retired_at from deployment where stream = $1 and retired_at is not null",
+                [head.stream.0.into()],
+            )
+            .await?;
+        if retired.is_some() {
+            return Ok(None);
+        }
         let entry = self.entry(tenant, &head);
         self.restore(&entry, None).await?;
         Ok(Some(entry))
@@ -256,6 +267,26 @@ impl Deployments {
         (changed, gone.map(|(_, id)| *id).collect())
     }
 
+    /// The deployment is no longer on the board, nor anywhere else.
+    fn forget(&self, id: DeploymentId) {
+        if self.entries().remove(&id).is_some() {
+            self.off_the_board(id);
+        }
+    }
+
+    fn off_the_board(&self, id: DeploymentId) {
+        let mut version = 0;
+        self.fleet.send_modify(|now| {
+            *now += 1;
+            version = *now;
+        });
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.push_back((version, id));
+        if removed.len() > REMOVED {
+            removed.pop_front();
+        }
+    }
+
     /// Notices what changes by time alone: presence, estimates, the end of a day on the board.
     pub fn tick(&self) {
         let now_us = self.now_us();
@@ -271,16 +302,7 @@ impl Deployments {
             // Two owners: the map and us. Anyone else still looks at it.
             if idle && entry.ended() && Arc::strong_count(&entry) == 2 {
                 self.entries().remove(&entry.id);
-                let mut version = 0;
-                self.fleet.send_modify(|now| {
-                    *now += 1;
-                    version = *now;
-                });
-                let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-                removed.push_back((version, entry.id));
-                if removed.len() > REMOVED {
-                    removed.pop_front();
-                }
+                self.off_the_board(entry.id);
             }
         }
     }
@@ -297,7 +319,7 @@ impl Deployments {
         let rows = self
             .store
             .fetch(
-                "select id, started_at, document from deployment where organisation_id = $1 \
+                "select id, started_at, document from deployment where organisation_id = $1 and retired_at is null \
                  and ($2 is null or state = $2) and (started_at, id) < ($3, $4) \
                  order by started_at desc, id desc limit $5",
                 [
@@ -362,4 +384,27 @@ impl Deployments {
         });
         Ok(entries.collect())
     }
+}
+
+/// How far a deployment was written down, and the chain behind that record.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged {
+    pub stream: StreamKey,
+    pub id: DeploymentId,
+    pub head: (u64, deckport_protocol::Chain),
+}
+
+/// What the table says of every deployment whose log is kept; those that cannot be read are left out.
+pub async fn acknowledged(store: &Store) -> Result<Vec<Acknowledged>, crate::store::ReadError> {
+    let rows = store
+        .fetch("select stream, id, resume from deployment where retired_at is null", [])
+        .await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let Ok(track) = Track::restore(&row.blob(2)?) {
+            let head = (track.known.seq, track.known.chain);
+            all.push(Acknowledged { stream: StreamKey(row.int(0)?), id: row.parsed(1)?, head });
+        }
+    }
+    Ok(all)
 }

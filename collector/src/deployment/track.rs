@@ -51,6 +51,9 @@ pub struct Folded {
     pub rows: u64,
     pub first_byte: u64,
     pub bytes: u64,
+    /// The earliest and the latest wall time in it.
+    pub first_at: i64,
+    pub last_at: i64,
     /// A row is open before it, and behind it.
     pub goes_on: bool,
     pub open_row: bool,
@@ -146,6 +149,8 @@ impl Track {
         let mut folded = Folded {
             first_row: self.deriver.rows(),
             first_byte: known.bytes,
+            first_at: i64::MAX,
+            last_at: i64::MIN,
             goes_on: self.deriver.open_row().is_some(),
             ..Folded::default()
         };
@@ -162,6 +167,8 @@ impl Track {
                 return Err(FoldError::Ended);
             }
             folded.records += 1;
+            folded.first_at = folded.first_at.min(record.at_us);
+            folded.last_at = folded.last_at.max(record.at_us);
             known.chain = known.chain.extend(&record);
             known.seq = record.last_seq();
             self.noting.at_byte = known.bytes;

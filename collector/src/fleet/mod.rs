@@ -10,7 +10,7 @@ static CONSOLE: Table = Table {
              last_seen_at)",
     columns: 7,
     conflict: "on conflict (id) do update set name = excluded.name, \
-               hardware = coalesce(excluded.hardware, hardware), \
+               hardware = coalesce(excluded.hardware, console.hardware), \
                last_seen_at = excluded.last_seen_at",
     last_wins: true,
 };

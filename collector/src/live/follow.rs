@@ -122,7 +122,7 @@ pub(super) struct Subscription {
 }
 
 /// Why a subscription ends.
-enum End {
+pub(super) enum End {
     /// The socket is gone.
     Gone,
     Refused(Refusal),
@@ -139,6 +139,7 @@ impl Subscription {
     pub(super) async fn run(&self) {
         let end = match self.subscribe.topic.as_str() {
             "fleet" => self.fleet().await,
+            "search" => self.search().await,
             topic => match self.entry().await {
                 Err(end) => Err(end),
                 Ok(entry) => match topic {
@@ -166,15 +167,15 @@ impl Subscription {
         })
     }
 
-    async fn send(&self, message: LiveMessage) -> Result<(), End> {
+    pub(super) async fn send(&self, message: LiveMessage) -> Result<(), End> {
         self.out.send(Out::Text(message)).await.map_err(|_| End::Gone)
     }
 
-    async fn snapshot(&self, cursor: u64, data: Snapshot) -> Result<(), End> {
+    pub(super) async fn snapshot(&self, cursor: u64, data: Snapshot) -> Result<(), End> {
         self.send(LiveMessage::Snapshot { id: self.subscribe.id, cursor, data }).await
     }
 
-    async fn delta(&self, cursor: u64, data: Delta) -> Result<(), End> {
+    pub(super) async fn delta(&self, cursor: u64, data: Delta) -> Result<(), End> {
         self.send(LiveMessage::Delta { id: self.subscribe.id, cursor, data }).await
     }
 

@@ -1,6 +1,7 @@
 //! What goes over the live socket: JSON text, except for `records`, whose frames are binary.
 
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, EventEntry};
+use crate::search::{SearchHit, SearchProgress};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{DeploymentId, Refusal, ServerEpoch};
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ pub enum ViewerMessage {
     },
 }
 
-/// `topic`: `fleet`, `deployment`, `window` or `records`. The other fields as the topic needs them.
+/// `topic`: `fleet`, `deployment`, `window`, `records` or `search`. The other fields as the topic needs them.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Subscribe {
     pub id: u64,
@@ -54,6 +55,15 @@ pub struct Subscribe {
     /// `records`: the last sequence number that the viewer has.
     #[serde(default)]
     pub after: u64,
+    /// `search`: in the search language.
+    #[serde(default)]
+    pub query: String,
+    /// `search`: hits at most, 200 by default, 1,000 at most; all are counted.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// `search`: minutes east of UTC, for dates in the query.
+    #[serde(default)]
+    pub tz: i32,
 }
 
 /// What the collector says.
@@ -112,6 +122,17 @@ pub struct WindowSnapshot {
     pub rows: Vec<Row>,
 }
 
+/// What a search is about to look into.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SearchSnapshot {
+    pub query: String,
+    pub of_blocks: u64,
+    /// Where the histogram begins, and its stretches.
+    pub histogram_from: i64,
+    pub histogram_width_us: i64,
+    pub histogram_buckets: u64,
+}
+
 /// By topic.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -119,6 +140,7 @@ pub enum Snapshot {
     Fleet(FleetSnapshot),
     Deployment(Box<DeploymentDetail>),
     Window(WindowSnapshot),
+    Search(SearchSnapshot),
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -143,6 +165,18 @@ pub struct WindowDelta {
     pub from: u64,
 }
 
+/// What a search found since the last delta.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct SearchDelta {
+    /// They follow those before, the newest first.
+    pub hits: Vec<SearchHit>,
+    /// All that matched so far.
+    pub matched: u64,
+    /// Stretches of the histogram that changed: which, how many rows match in it, and how many of them are errors.
+    pub buckets: Vec<(usize, u64, u64)>,
+    pub progress: SearchProgress,
+}
+
 /// By topic.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -150,4 +184,5 @@ pub enum Delta {
     Fleet(FleetDelta),
     Deployment(DeploymentDelta),
     Window(WindowDelta),
+    Search(SearchDelta),
 }

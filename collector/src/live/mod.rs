@@ -7,17 +7,19 @@
 
 mod follow;
 mod message;
+mod searching;
 mod socket;
 mod tail;
 
 pub use message::{
-    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, Snapshot, Subscribe,
-    ViewerMessage, WindowDelta, WindowSnapshot,
+    Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
+    Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 
 use crate::config::Config;
 use crate::deployment::{Deployments, Entry};
 use crate::metrics::Metrics;
+use crate::search::Search;
 use axum::extract::ws::WebSocket;
 use deckport_protocol::{Actor, DeploymentId, ServerEpoch};
 use std::collections::HashMap;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Live {
     pub config: Arc<Config>,
     pub deployments: Arc<Deployments>,
+    pub search: Arc<Search>,
     pub metrics: Arc<Metrics>,
     pub server_epoch: ServerEpoch,
     pub stop: CancellationToken,
@@ -40,11 +43,12 @@ impl Live {
     pub fn new(
         config: Arc<Config>,
         deployments: Arc<Deployments>,
+        search: Arc<Search>,
         metrics: Arc<Metrics>,
         server_epoch: ServerEpoch,
         stop: CancellationToken,
     ) -> Self {
-        Self { config, deployments, metrics, server_epoch, stop, tails: Arc::default() }
+        Self { config, deployments, search, metrics, server_epoch, stop, tails: Arc::default() }
     }
 
     /// Serves one viewer's socket until it closes.

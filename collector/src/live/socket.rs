@@ -149,7 +149,8 @@ fn handle(
             if running.get(&id).is_some_and(|running| !running.control.is_over()) {
                 return refuse(ErrorCode::BAD_REQUEST, "that id is subscribed already");
             }
-            if !["fleet", "deployment", "window", "records"].contains(&subscribe.topic.as_str()) {
+            let topics = ["fleet", "deployment", "window", "records", "search"];
+            if !topics.contains(&subscribe.topic.as_str()) {
                 return refuse(ErrorCode::BAD_REQUEST, "there is no such topic");
             }
             let stop = all.child_token();

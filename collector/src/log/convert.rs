@@ -51,10 +51,9 @@ async fn pack(
         let rows = store.fetch(READ, [stream.0.into(), next.into()]).await?;
         for row in &rows {
             let (first_seq, received_at) = (row.count(0)?, row.int(1)?);
-            let damaged =
-                |why: String| LogError::Damaged { stream, seq: first_seq, why };
-            let frame = Frame::decode(&row.blob(2)?, limits)
-                .map_err(|error| damaged(error.to_string()))?;
+            let damaged = |why: String| LogError::Damaged { stream, seq: first_seq, why };
+            let frame =
+                Frame::decode(&row.blob(2)?, limits).map_err(|error| damaged(error.to_string()))?;
             next = frame.last_seq() + 1;
             if deriver.open_row().is_none()
                 && building.as_ref().is_some_and(|(builder, _)| builder.bytes() >= BLOCK_BYTES)

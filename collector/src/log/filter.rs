@@ -1,14 +1,13 @@
 //! Which blocks cannot hold what is looked for: a bit for each trigram of their rows' texts.
 //!
-//! Texts are folded first: ASCII letters to lower case, and the two characters outside of ASCII that are capitals of ASCII letters
-//! (the Kelvin sign and the long s) to those letters, so that one filter serves searches that mind capitals and searches that do
-//! not. A trigram is three bytes of a folded text of one row. Its hash, cut to the filter's size, is the place of its bit.
+//! Texts are folded first ([`fold_into`]), so that one filter serves searches that mind capitals and searches that do not. A trigram is three bytes of a folded text of one row. Its hash, cut to the filter's size, is the place of its bit.
 //!
 //! What must hold: every trigram of every row's text has its bit; a bit too many costs a look, a bit too few loses a row.
 //!
 //! Filters of many blocks are *sliced*: for each place one row of bits, a bit a block, so that a search reads the few rows of the
 //! trigrams that it needs and never a whole filter.
 
+use crate::query::fold_into;
 use std::collections::BTreeSet;
 
 /// Places of the largest filter, and of all that are sliced.
@@ -29,20 +28,6 @@ pub(super) fn place(trigram: [u8; 3]) -> u16 {
     let packed = u32::from_le_bytes([trigram[0], trigram[1], trigram[2], 0]);
     // The high bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
     (packed.wrapping_mul(0x9E37_79B1) >> 16) as u16
-}
-
-/// A text as filters know it.
-pub(super) fn fold(text: &[u8]) -> Vec<u8> {
-    let mut folded = text.to_ascii_lowercase();
-    if !folded.is_ascii() {
-        // In UTF-8: E2 84 AA, and C5 BF.
-        for (from, to) in [(&b"\xe2\x84\xaa"[..], b'k'), (b"\xc5\xbf", b's')] {
-            while let Some(at) = memchr::memmem::find(&folded, from) {
-                folded.splice(at..at + from.len(), [to]);
-            }
-        }
-    }
-    folded
 }
 
 /// A block's filter; a power of two of bits.
@@ -98,7 +83,9 @@ impl FilterBuilder {
         if text.is_ascii() {
             self.add_folded(text.iter().map(|&byte| LOWER[usize::from(byte)]));
         } else {
-            self.add_folded(fold(text).into_iter());
+            let mut folded = Vec::with_capacity(text.len());
+            fold_into(text, &mut folded);
+            self.add_folded(folded.into_iter());
         }
     }
 
@@ -110,6 +97,12 @@ impl FilterBuilder {
             let at = (window.wrapping_mul(0x9E37_79B1) >> 16) as u16;
             self.marks[usize::from(at)] = 1;
         }
+    }
+
+    /// Whether a filter has all that was added.
+    pub(super) fn within(&self, filter: &Filter) -> bool {
+        let marked = (0..PLACES).filter(|&at| self.marks[at] != 0);
+        marked.map(|at| at as u16).all(|place| filter.has(&[place]))
     }
 
     pub(super) fn finish(self) -> Filter {
@@ -163,7 +156,9 @@ pub(super) fn slice(filters: &[Filter]) -> Vec<Vec<u8>> {
         }
     }
     rows.chunks(CHUNK_PLACES * ROW)
-        .map(|chunk| zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough"))
+        .map(|chunk| {
+            zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough")
+        })
         .collect()
 }
 
@@ -214,7 +209,8 @@ mod tests {
             let mut builder = FilterBuilder::default();
             rows.iter().for_each(|row| builder.add(row.as_bytes()));
             let filter = builder.finish();
-            let folded = fold(rows[at % rows.len()].as_bytes());
+            let mut folded = Vec::new();
+            fold_into(rows[at % rows.len()].as_bytes(), &mut folded);
             if folded.len() >= length {
                 let from = at % (folded.len() - length + 1);
                 let places = places(&folded[from..from + length]);
@@ -235,10 +231,13 @@ mod tests {
     fn most_of_what_it_does_not_hold_is_told() {
         let mut builder = FilterBuilder::default();
         for number in 0..8000 {
-            builder.add(format!("Unpacking package-{number} (1.0-{number}) over (0.9) ...").as_bytes());
+            builder.add(
+                format!("Unpacking package-{number} (1.0-{number}) over (0.9) ...").as_bytes(),
+            );
         }
         let filter = builder.finish();
-        let absent = (0..1000).filter(|number| !filter.has(&places(format!("xq{number}zv").as_bytes())));
+        let absent =
+            (0..1000).filter(|number| !filter.has(&places(format!("xq{number}zv").as_bytes())));
         assert!(absent.count() > 990);
     }
 }

@@ -59,7 +59,8 @@ impl Filters {
     pub(super) fn due(&self, among: &HashSet<i64>) -> Option<(Vec<i64>, Vec<Filter>)> {
         let held = self.read();
         let due = held.single.iter().filter(|(id, _)| among.contains(id)).take(SLOTS);
-        let (ids, filters): (Vec<_>, Vec<_>) = due.map(|(id, filter)| (*id, filter.clone())).unzip();
+        let (ids, filters): (Vec<_>, Vec<_>) =
+            due.map(|(id, filter)| (*id, filter.clone())).unzip();
         (ids.len() == SLOTS).then_some((ids, filters))
     }
 

@@ -125,16 +125,17 @@ impl Index {
         self.of(stream, |blocks| blocks.last().cloned())
     }
 
-    /// All blocks of these streams; of all streams where none are named.
-    pub(super) fn all(&self, streams: Option<&[StreamKey]>) -> Vec<Arc<Sealed>> {
+    /// Blocks, their bytes as stored, and their bytes of output.
+    pub(super) fn totals(&self) -> (u64, u64, u64) {
         let inner = self.read();
-        match streams {
-            None => inner.streams.values().flatten().cloned().collect(),
-            Some(streams) => {
-                let of = streams.iter().filter_map(|stream| inner.streams.get(stream));
-                of.flatten().cloned().collect()
-            }
-        }
+        inner.streams.values().flatten().fold((0, 0, 0), |(blocks, stored, bytes), block| {
+            (blocks + 1, stored + block.stored, bytes + block.bytes)
+        })
+    }
+
+    /// The ids of all blocks.
+    pub(super) fn ids(&self) -> HashSet<i64> {
+        self.read().streams.values().flatten().map(|block| block.id).collect()
     }
 
     /// Streams that have blocks.

@@ -15,6 +15,7 @@
 //! `filter_slice`: what they look like is this module's own business.
 
 mod block;
+mod check;
 mod convert;
 mod filter;
 mod filters;
@@ -27,10 +28,11 @@ mod seal;
 mod search;
 mod tail;
 
+pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
 pub use page::Page;
-pub use search::{Direction, MATCHES, Query, QueryError};
+pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
 pub use tail::Room;
 
 use crate::store::{
@@ -72,6 +74,9 @@ pub struct NewFrame {
     /// Output bytes before the frame, and in it.
     pub first_byte: u64,
     pub bytes: u64,
+    /// The earliest and the latest wall time in it, by the console's clock.
+    pub first_at: i64,
+    pub last_at: i64,
     pub received_at: i64,
     /// A row is open before it, and behind it.
     pub goes_on: bool,
@@ -112,6 +117,18 @@ pub struct StoredFrame {
     pub payload: Bytes,
 }
 
+/// What is stored, in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub blocks: u64,
+    /// Bytes of blocks as they are stored, filters included.
+    pub stored_bytes: u64,
+    /// Bytes of output in them.
+    pub output_bytes: u64,
+    /// Bytes of frames that are in no block yet.
+    pub tail_bytes: u64,
+}
+
 /// What the collector keeps of a stream beside its frames.
 #[derive(Clone, Debug)]
 pub struct StreamHead {
@@ -150,12 +167,53 @@ impl Log {
             bytes_per_second: u64::MAX,
             transients_per_second: u32::MAX,
         };
-        convert::pack_what_was_frames(&store, &limits).await?;
+        if store.has_a_past() {
+            convert::pack_what_was_frames(&store, &limits).await?;
+        }
         let index = Arc::new(Index::load(&store).await?);
         let filters = Arc::new(Filters::load(&store).await?);
         let tail = Arc::new(Tail::new(seal_bytes));
         tail.adopt(&store).await?;
         Ok(Self { store, tail, index, filters, kept: Arc::default(), limits })
+    }
+
+    /// What there is, in figures.
+    pub fn stored(&self) -> Stored {
+        let (blocks, stored, bytes) = self.index.totals();
+        Stored { blocks, stored_bytes: stored, output_bytes: bytes, tail_bytes: self.tail.bytes() }
+    }
+
+    /// Bytes as stored, and rows, of one stream.
+    pub fn stored_of(&self, stream: StreamKey) -> (u64, u64) {
+        self.index.of(stream, |blocks| {
+            blocks
+                .iter()
+                .fold((0, 0), |(bytes, rows), block| (bytes + block.stored, rows + block.rows))
+        })
+    }
+
+    /// Gives a stream's records back, together with `also` in the same transaction. Nobody may append to it any more.
+    pub async fn retire(
+        &self,
+        stream: StreamKey,
+        mut also: Vec<Statement>,
+    ) -> Result<(), LogError> {
+        for sql in [
+            "delete from block_part where block_id in (select id from block where stream = $1)",
+            "delete from block_filter where block_id in (select id from block where stream = $1)",
+            "delete from block where stream = $1",
+            "delete from tail where stream = $1",
+            "delete from event where stream = $1",
+        ] {
+            also.push(Statement { sql, values: vec![stream.0.into()] });
+        }
+        let ids: Vec<i64> = self.index.of(stream, |blocks| blocks.iter().map(|b| b.id).collect());
+        // First from memory: who looks finds nothing, not something that is no longer there.
+        self.index.forget(stream);
+        self.tail.forget(stream);
+        self.filters.forget(ids);
+        let write = Write { statements: also, ..Write::default() };
+        Ok(self.store.writer().write(write).await?)
     }
 
     /// Bounds for decoding what is stored.
@@ -233,9 +291,10 @@ impl Log {
             sql: "insert into stream (organisation_id, venue_id, deployment_id, stream_id, \
                   incarnation, created_at) values ($1, $2, $3, $4, $5, $6) \
                   on conflict (deployment_id) do update \
-                  set incarnation = max(incarnation, excluded.incarnation) \
-                  where organisation_id = excluded.organisation_id \
-                  and stream_id = excluded.stream_id",
+                  set incarnation = case when excluded.incarnation > stream.incarnation \
+                  then excluded.incarnation else stream.incarnation end \
+                  where stream.organisation_id = excluded.organisation_id \
+                  and stream.stream_id = excluded.stream_id",
             values: vec![
                 tenant.organisation_id.to_string().into(),
                 tenant.venue_id.to_string().into(),

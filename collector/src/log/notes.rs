@@ -25,6 +25,8 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {
     pub row: u64,
+    /// The event's record.
+    pub seq: u64,
     /// Output bytes of the stream before it.
     pub at_byte: u64,
     pub text: Box<str>,
@@ -41,16 +43,9 @@ pub struct Notes {
     pub places: Vec<Place>,
 }
 
-const LEVELS: [Level; 5] =
-    [Level::Debug, Level::Info, Level::Notice, Level::Warning, Level::Error];
-const KINDS: [RowKind; 6] = [
-    RowKind::Line,
-    RowKind::Phase,
-    RowKind::Note,
-    RowKind::Gap,
-    RowKind::Marker,
-    RowKind::Event,
-];
+const LEVELS: [Level; 5] = [Level::Debug, Level::Info, Level::Notice, Level::Warning, Level::Error];
+const KINDS: [RowKind; 6] =
+    [RowKind::Line, RowKind::Phase, RowKind::Note, RowKind::Gap, RowKind::Marker, RowKind::Event];
 
 /// A level's number in what is stored.
 pub(super) fn number_of_level(level: Level) -> u8 {
@@ -137,6 +132,7 @@ impl Notes {
         varint::put(&mut out, self.events.len() as u64);
         for event in &self.events {
             delta(&mut out, event.row);
+            varint::put(&mut out, event.seq);
             varint::put(&mut out, event.at_byte);
             put_text(&mut out, &event.text);
         }
@@ -170,8 +166,8 @@ impl Notes {
             notes.kinds.push((row, *KINDS.get(usize::from(*input.split_off_first()?))?));
         }
         for _ in 0..varint::take(input)? {
-            let (row, at_byte) = (row(input)?, varint::take(input)?);
-            notes.events.push(EventRow { row, at_byte, text: take_text(input)?.into() });
+            let (row, seq, at_byte) = (row(input)?, varint::take(input)?, varint::take(input)?);
+            notes.events.push(EventRow { row, seq, at_byte, text: take_text(input)?.into() });
         }
         for _ in 0..varint::take(input)? {
             let row = row(input)?;
@@ -241,13 +237,13 @@ impl RowSink for Noting {
             notes.kinds.push((fact.row, fact.kind));
         }
         if let Some(text) = self.text.take() {
-            notes.events.push(EventRow { row: fact.row, at_byte: self.at_byte, text });
+            let (row, seq, at_byte) = (fact.row, fact.seq, self.at_byte);
+            notes.events.push(EventRow { row, seq, at_byte, text });
         }
         // The line that ends a group is still in it: its name is that of the phase that was.
         let last = notes.places.last();
-        let same = last.is_some_and(|last| {
-            last.phase == fact.phase && last.step.as_deref() == step
-        });
+        let same =
+            last.is_some_and(|last| last.phase == fact.phase && last.step.as_deref() == step);
         if !same {
             let name = if fact.phase.is_none() { Arc::default() } else { Arc::clone(&self.name) };
             debug_assert!(fact.phase.is_none() || fact.phase == self.phase);
@@ -283,7 +279,12 @@ mod tests {
                 kinds: kinds.into_iter().collect(),
                 events: events
                     .into_iter()
-                    .map(|row| EventRow { row, at_byte: row * 3, text: text.as_str().into() })
+                    .map(|row| EventRow {
+                        row,
+                        seq: row + 1,
+                        at_byte: row * 3,
+                        text: text.as_str().into(),
+                    })
                     .collect(),
                 places: places
                     .into_iter()

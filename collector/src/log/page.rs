@@ -1,13 +1,14 @@
 //! Rows of a stored stream by their number.
 //!
-//! A page starts at the nearest stored state in front of the block in which its first row begins, so it
-//! costs the same at a thousand rows and at ten million. A row that goes on through very many frames (a
+//! A page of what is in blocks unpacks the blocks that it lies in and puts together the rows that are wanted, no others; of the
+//! tail, and of a row that lies across blocks, rows are derived from the nearest stored state on. So a page costs the same at a
+//! thousand rows and at ten million. A row that goes on through very many frames (a
 //! progress bar drawn for an hour) is shown as it stood after [`PAGE_READ_BYTES`].
 
 use super::{Log, LogError, StreamKey};
 use crate::store::ReadError;
 use deckport_protocol::rows::{Row, RowRenderer};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// One page reads at most about so many stored bytes.
 const PAGE_READ_BYTES: usize = 32 * 1024 * 1024;
@@ -71,14 +72,49 @@ impl Log {
         if wanted.is_empty() {
             return Ok(page);
         }
-        let Some(seq) = self.frame_of_row(stream, from).await? else { return Ok(page) };
-        let (next, mut deriver) = self.deriver_at(stream, seq).await?;
-        let mut renderer = RowRenderer::new(wanted);
-        let mut read = 0;
         let mut text = 0;
+        let mut row = wanted.start;
+        // Goal: the rows that are in blocks. Exits: they are complete; the tail begins, or a row that does not end in its block.
+        while row < wanted.end {
+            let found = self.open_block(|| self.index.at_row(stream, row)).await?;
+            let Some((sealed, opened)) = found else { break };
+            let records = opened.block.records(&opened.records);
+            let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
+            let end = wanted.end.min(opened.block.whole_rows());
+            while row < end {
+                let Some(shown) = records.row(row) else { break };
+                text += shown.text.len() + 200;
+                page.rows.push(shown);
+                if text >= max_bytes {
+                    return Ok(page);
+                }
+                row += 1;
+            }
+            if row < wanted.end && row < sealed.first_row + sealed.rows {
+                break;
+            }
+        }
+        if row < wanted.end {
+            self.derive(stream, row..wanted.end, max_bytes - text, &mut page).await?;
+        }
+        Ok(page)
+    }
+
+    /// Rows as the deriver tells them, from the nearest stored state on.
+    async fn derive(
+        &self,
+        stream: StreamKey,
+        wanted: Range<u64>,
+        max_bytes: usize,
+        page: &mut Page,
+    ) -> Result<(), LogError> {
+        let Some(seq) = self.frame_of_row(stream, wanted.start).await? else { return Ok(()) };
+        let (next, mut deriver) = self.deriver_at(stream, seq).await?;
+        let mut renderer = RowRenderer::new(wanted.clone());
+        let (mut read, mut text, mut derived) = (0, 0, 0);
         // Goal: every wanted row. Exits: they are complete; the durable end; enough text; enough read.
         self.walk(stream, next, |record| {
-            if record.seq > last_seq {
+            if record.seq > page.last_seq {
                 return ControlFlow::Break(());
             }
             deriver.feed(record, &mut renderer);
@@ -86,6 +122,7 @@ impl Log {
             let mut enough = renderer.is_complete() || read >= PAGE_READ_BYTES;
             for row in renderer.take_rows() {
                 text += row.text.len() + 200;
+                derived += 1;
                 page.rows.push(row);
                 if text >= max_bytes {
                     enough = true;
@@ -95,12 +132,11 @@ impl Log {
             if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
-        let rest = page.rows.len() as u64 + from < total_rows.min(from + count);
-        if rest && text < max_bytes {
+        if derived < wanted.end - wanted.start && text < max_bytes {
             deriver.peek_open(&mut renderer);
             page.rows.extend(renderer.take_rows());
         }
-        Ok(page)
+        Ok(())
     }
 
     /// The row that the record `seq` belongs to.

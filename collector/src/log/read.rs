@@ -30,7 +30,7 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn block(&self, sealed: &Sealed) -> Result<Block, BlockError> {
-        let place = (sealed.first_seq, sealed.first_row, sealed.rows, sealed.first_byte);
+        let place = (sealed.first_seq, sealed.first_row, sealed.first_byte);
         Block::open(place, &self.text, &self.rows)
     }
 }
@@ -205,10 +205,7 @@ impl Log {
     }
 
     /// The state in front of the block, or of one not far before it, and the seq that it is in front of.
-    pub(super) async fn state_of(
-        &self,
-        sealed: &Sealed,
-    ) -> Result<(u64, Option<Bytes>), LogError> {
+    pub(super) async fn state_of(&self, sealed: &Sealed) -> Result<(u64, Option<Bytes>), LogError> {
         let sql = "select state_before from block_part where block_id = $1";
         let row = self.store.fetch_one(sql, [sealed.id.into()]).await?;
         let state = row.map(|row| row.maybe_blob(0)).transpose()?.flatten();

@@ -131,7 +131,9 @@ impl Log {
                     }
                 }
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("the log's tail cannot be sealed now; it is kept, and tried again each second");
+                    tracing::warn!(
+                        "the log's tail cannot be sealed now; it is kept, and tried again each second"
+                    );
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -252,17 +254,15 @@ impl Log {
             let mut builder = None;
             for (sealed, parts) in &parts {
                 let block = parts.block(sealed)?;
-                let builder = builder.get_or_insert_with(|| {
-                    Builder::new(first_row, first_byte, block.goes_on())
-                });
+                let builder = builder
+                    .get_or_insert_with(|| Builder::new(first_row, first_byte, block.goes_on()));
                 copy(builder, &block, &parts.records)?;
             }
             Ok(builder.map(Builder::finish))
         });
         let packed: Result<_, super::block::BlockError> =
             packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
-        let damaged =
-            |why: String| LogError::Damaged { stream, seq: first.first_seq, why };
+        let damaged = |why: String| LogError::Damaged { stream, seq: first.first_seq, why };
         let Some(packed) = packed.map_err(|error| damaged(error.to_string()))? else {
             return Ok(());
         };
@@ -302,8 +302,7 @@ impl Log {
             for id in &ids {
                 blocks.extend_from_slice(&id.to_le_bytes());
             }
-            let mut rows =
-                vec![Row { table: &GROUP, values: vec![group.into(), blocks.into()] }];
+            let mut rows = vec![Row { table: &GROUP, values: vec![group.into(), blocks.into()] }];
             for (chunk, bits) in (0i64..).zip(chunks) {
                 rows.push(Row {
                     table: &SLICE,

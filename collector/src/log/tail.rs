@@ -26,15 +26,15 @@ const FULL: usize = 4;
 
 static TAIL: Table = Table {
     insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
-             received_at, goes_on, open_row, state_before, notes, payload)",
-    columns: 14,
+             first_at, last_at, received_at, goes_on, open_row, state_before, notes, payload)",
+    columns: 16,
     conflict: "",
     last_wins: false,
 };
 
 /// What a former process left. A crash between sealing and deleting leaves frames that are in a block already.
 const LEFT: &str = "select id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
-     received_at, goes_on, open_row, state_before, notes, payload from tail where id > $1 \
+     first_at, last_at, received_at, goes_on, open_row, state_before, notes, payload from tail where id > $1 \
      and not exists (select 1 from block where block.stream = tail.stream \
                      and block.first_seq <= tail.first_seq and block.last_seq >= tail.last_seq) \
      order by id limit 256";
@@ -127,6 +127,8 @@ impl Tail {
             frame.rows.into(),
             frame.first_byte.into(),
             frame.bytes.into(),
+            frame.first_at.into(),
+            frame.last_at.into(),
             frame.received_at.into(),
             i64::from(frame.goes_on).into(),
             i64::from(frame.open_row).into(),
@@ -169,7 +171,7 @@ impl Tail {
                 break;
             }
             for row in &rows {
-                let notes = row.blob(12)?;
+                let notes = row.blob(14)?;
                 let frame = NewFrame {
                     stream: StreamKey(row.int(1)?),
                     first_seq: row.count(2)?,
@@ -178,15 +180,17 @@ impl Tail {
                     rows: row.count(5)?,
                     first_byte: row.count(6)?,
                     bytes: row.count(7)?,
-                    received_at: row.int(8)?,
-                    goes_on: row.int(9)? != 0,
-                    open_row: row.int(10)? != 0,
+                    first_at: row.int(8)?,
+                    last_at: row.int(9)?,
+                    received_at: row.int(10)?,
+                    goes_on: row.int(11)? != 0,
+                    open_row: row.int(12)? != 0,
                     last: false,
-                    state_before: row.maybe_blob(11)?,
+                    state_before: row.maybe_blob(13)?,
                     notes: super::Notes::decode(&mut &*notes).ok_or_else(|| {
                         crate::store::ReadError::unexpected("the notes of a frame in the tail")
                     })?,
-                    payload: row.blob(13)?,
+                    payload: row.blob(15)?,
                 };
                 behind = row.int(0)?;
                 self.lock().ids.insert(behind);
@@ -212,12 +216,14 @@ impl Tail {
         (!frames.is_empty()).then(|| look(frames))
     }
 
+    /// Bytes of frames here.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes as u64
+    }
+
     /// Streams that have frames here.
     pub(super) fn streams(&self) -> Vec<StreamKey> {
-        let inner = self.lock();
-        let mut streams: Vec<_> = inner.streams.keys().copied().collect();
-        streams.sort_unstable();
-        streams
+        self.lock().streams.keys().copied().collect()
     }
 
     /// Its table holds as much as it should.
@@ -242,6 +248,10 @@ impl Tail {
     pub(super) fn sealed(&self, cut: &Cut) {
         let mut inner = self.lock();
         let Some(stream) = cut.first().map(|first| first.frame.stream) else { return };
+        // Retired meanwhile.
+        if !inner.streams.contains_key(&stream) {
+            return;
+        }
         for unsealed in cut {
             inner.ids.remove(&unsealed.id);
             inner.bytes -= unsealed.frame.payload.len();
@@ -253,6 +263,16 @@ impl Tail {
         }
         if frames.frames.is_empty() {
             inner.streams.remove(&stream);
+        }
+    }
+
+    /// A stream's frames are no longer wanted.
+    pub(super) fn forget(&self, stream: StreamKey) {
+        let mut inner = self.lock();
+        let gone = inner.streams.remove(&stream).map(|stream| stream.frames).unwrap_or_default();
+        for unsealed in gone {
+            inner.ids.remove(&unsealed.id);
+            inner.bytes -= unsealed.frame.payload.len();
         }
     }
 

@@ -5,8 +5,9 @@
 //! file is not cut: cutting and growing it again held up commits for 20 ms, and a commit into space that the file has
 //! waits for its own bytes alone, not for the file system's journal.
 
+use super::Held;
+use super::sqlite::{PAGE_BYTES, close, judge};
 use super::write::WriteError;
-use super::{Held, PAGE_BYTES, judge};
 use crate::metrics::Metrics;
 use sqlx::sqlite::SqliteConnection;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,8 +37,9 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    pub(super) fn new(connection: SqliteConnection, held: Arc<Held>) -> Self {
-        let connection = tokio::sync::Mutex::new(Some(connection));
+    /// Without a connection it never runs.
+    pub(super) fn new(connection: Option<SqliteConnection>, held: Arc<Held>) -> Self {
+        let connection = tokio::sync::Mutex::new(connection);
         Self { connection, held, outcome: Mutex::new(None) }
     }
 
@@ -70,7 +72,11 @@ impl Checkpoint {
         }
         // SQLite does this only once everything is copied: then, in the writer, there would be all of it to sync.
         let held = Arc::clone(&self.held);
-        let synced = tokio::task::spawn_blocking(move || held.database.sync_data()).await;
+        let synced = tokio::task::spawn_blocking(move || match &held.database {
+            Some(database) => database.sync_data(),
+            None => Ok(()),
+        });
+        let synced = synced.await;
         match synced {
             Ok(Ok(())) => Ok(outcome),
             Ok(Err(error)) => Err(WriteError::Fatal(error.to_string().into())),
@@ -96,7 +102,7 @@ impl Checkpoint {
     /// Waits for a [`Self::run`] and lets none begin any more.
     pub(super) async fn end(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
-            super::close(connection).await;
+            close(connection).await;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Reading: rows of values, whatever the database.
 
 use super::Store;
-use super::write::Value;
+use super::write::{Sort, Value};
 use bytes::Bytes;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, Row as _, SqlSafeStr, TypeInfo as _, ValueRef as _};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqlSafeStr, TypeInfo as _, ValueRef as _};
 use std::sync::Arc;
 
 /// The database could not be read, or holds something else than was expected.
@@ -25,10 +26,9 @@ pub struct Values(Vec<Value>);
 
 impl Values {
     fn get(&self, column: usize) -> Result<&Value, ReadError> {
-        self.0.get(column).ok_or_else(|| ReadError(sqlx::Error::ColumnIndexOutOfBounds {
-            index: column,
-            len: self.0.len(),
-        }))
+        self.0.get(column).ok_or_else(|| {
+            ReadError(sqlx::Error::ColumnIndexOutOfBounds { index: column, len: self.0.len() })
+        })
     }
 
     /// An integer that may be missing.
@@ -92,12 +92,7 @@ impl Store {
         sql: impl SqlSafeStr,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<Values>, ReadError> {
-        let mut arguments = SqliteArguments::default();
-        for value in values {
-            bind(&mut arguments, &value).map_err(ReadError)?;
-        }
-        let rows = sqlx::query_with(sql, arguments).fetch_all(&self.readers).await?;
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+        Ok(self.readers.fetch(sql, values).await?)
     }
 
     /// The only row, if there is one.
@@ -110,28 +105,35 @@ impl Store {
     }
 }
 
-pub(super) fn bind(arguments: &mut SqliteArguments, value: &Value) -> Result<(), sqlx::Error> {
-    match value {
-        Value::Null(_) => arguments.add(None::<i64>),
-        Value::Int(value) => arguments.add(*value),
-        Value::Text(value) => arguments.add(&**value),
-        Value::Blob(value) => arguments.add(&**value),
-    }
-    .map_err(sqlx::Error::Encode)
-}
-
-fn read(row: &SqliteRow) -> Result<Values, sqlx::Error> {
+pub(super) fn of_sqlite(row: &SqliteRow) -> Result<Values, sqlx::Error> {
     let mut values = Vec::with_capacity(row.len());
     for column in 0..row.len() {
         let value = row.try_get_raw(column)?;
-        let sort = super::write::Sort::Int;
         values.push(if value.is_null() {
-            Value::Null(sort)
+            Value::Null(Sort::Int)
         } else {
             match value.type_info().name() {
                 "INTEGER" => Value::Int(row.try_get(column)?),
                 "TEXT" => Value::Text(row.try_get::<String, _>(column)?.into()),
                 _ => Value::Blob(row.try_get::<Vec<u8>, _>(column)?.into()),
+            }
+        });
+    }
+    Ok(Values(values))
+}
+
+pub(super) fn of_postgres(row: &PgRow) -> Result<Values, sqlx::Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for column in 0..row.len() {
+        let value = row.try_get_raw(column)?;
+        values.push(if value.is_null() {
+            Value::Null(Sort::Int)
+        } else {
+            match value.type_info().name() {
+                "INT8" => Value::Int(row.try_get(column)?),
+                "INT4" => Value::Int(row.try_get::<i32, _>(column)?.into()),
+                "BYTEA" => Value::Blob(row.try_get::<Vec<u8>, _>(column)?.into()),
+                _ => Value::Text(row.try_get::<String, _>(column)?.into()),
             }
         });
     }

@@ -13,12 +13,11 @@
 //! write by write, so that only the culprit is refused.
 
 use super::checkpoint::{self, Checkpoint, Copied};
-use super::judge;
+use super::connection::{Bound, Connection};
 use super::write::{Table, Value, Write, WriteError};
 use crate::config::Bounds;
 use crate::metrics::Metrics;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +62,7 @@ pub struct Writer {
 
 impl Writer {
     pub(super) fn start(
-        connection: SqliteConnection,
+        connection: Connection,
         checkpoint: Checkpoint,
         bounds: Bounds,
         metrics: Arc<Metrics>,
@@ -149,7 +148,7 @@ impl Writer {
 }
 
 struct Task {
-    connection: SqliteConnection,
+    connection: Connection,
     sql: HashMap<(&'static Table, usize), SqlStr>,
     metrics: Arc<Metrics>,
     failed: watch::Sender<Option<Arc<str>>>,
@@ -210,13 +209,14 @@ impl Task {
             }
         }
         self.checkpoint.end().await;
-        if let Err(error) =
-            sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut self.connection).await
+        if let Connection::Sqlite(connection) = &mut self.connection
+            && let Err(error) =
+                sqlx::query("pragma wal_checkpoint(truncate)").execute(connection).await
         {
             // Nothing is lost: the write-ahead log holds it and the next start folds it in.
             tracing::warn!(error = %error, "the last checkpoint did not succeed");
         }
-        super::close(self.connection).await;
+        self.connection.close().await;
     }
 
     /// No further acknowledgement: everything that waits is refused, now and later.
@@ -323,53 +323,50 @@ impl Task {
         let result = self.statements(writes).await;
         if result.is_err() {
             // SQLite may have rolled back by itself; then there is nothing to roll back.
-            let _ = sqlx::query("rollback").execute(&mut self.connection).await;
+            let nothing = self.connection.bind([])?;
+            let _ = self.connection.execute("rollback", nothing).await;
         }
         result
     }
 
     async fn statements(&mut self, writes: &[Queued]) -> Result<(), WriteError> {
-        let mut statements = Vec::new();
+        let mut statements: Vec<(SqlStr, Bound)> = Vec::new();
         for (table, rows) in by_table(writes) {
             for rows in rows.chunks(STATEMENT_ROWS) {
-                let mut arguments = SqliteArguments::default();
-                arguments.reserve(rows.len() * table.columns, 0);
-                for values in rows {
-                    bind(&mut arguments, values)?;
-                }
-                statements.push((self.insert_sql(table, rows.len()), arguments));
+                let bound = self.connection.bind(rows.iter().flat_map(|values| values.iter()))?;
+                statements.push((self.insert_sql(table, rows.len()), bound));
             }
         }
         for statement in writes.iter().flat_map(|queued| &queued.write.statements) {
-            let mut arguments = SqliteArguments::default();
-            bind(&mut arguments, &statement.values)?;
-            statements.push((SqlStr::from_static(statement.sql), arguments));
+            let bound = self.connection.bind(&statement.values)?;
+            statements.push((SqlStr::from_static(statement.sql), bound));
         }
         // Each of these is a wait for another thread. One statement by itself is a transaction already.
         let several = statements.len() > 1;
         if several {
-            self.execute(SqlStr::from_static("begin immediate"), SqliteArguments::default())
-                .await?;
+            self.execute(self.connection.begin()).await?;
         }
-        for (sql, arguments) in statements {
-            self.execute(sql, arguments).await?;
+        for (sql, bound) in statements {
+            self.connection.execute(sql, bound).await?;
         }
         if several {
-            self.execute(SqlStr::from_static("commit"), SqliteArguments::default()).await?;
+            self.execute("commit").await?;
         }
         Ok(())
     }
 
-    async fn execute(&mut self, sql: SqlStr, arguments: SqliteArguments) -> Result<(), WriteError> {
-        let query = sqlx::query_with(sql, arguments);
-        query.execute(&mut self.connection).await.map_err(|error| judge(&error))?;
-        Ok(())
+    async fn execute(&mut self, sql: &'static str) -> Result<(), WriteError> {
+        let nothing = self.connection.bind([])?;
+        self.connection.execute(sql, nothing).await
     }
 
     fn insert_sql(&mut self, table: &'static Table, rows: usize) -> SqlStr {
         let make = || {
-            let marks = format!("({})", vec!["?"; table.columns].join(", "));
-            let all = vec![marks; rows].join(", ");
+            let row = |row: usize| {
+                let marks = (1..=table.columns).map(|at| format!("${}", row * table.columns + at));
+                format!("({})", marks.collect::<Vec<_>>().join(", "))
+            };
+            let all = (0..rows).map(row).collect::<Vec<_>>().join(", ");
             let sql: Arc<str> = format!("{} values {all} {}", table.insert, table.conflict).into();
             AssertSqlSafe(sql).into_sql_str()
         };
@@ -379,9 +376,12 @@ impl Task {
     /// Folds the write-ahead log into the database when it has grown. The long part runs beside the writer, the rest here.
     async fn keep_wal_small(&mut self) -> Result<(), Arc<str>> {
         let result = match self.checkpoint.take_outcome() {
-            Some(Ok(Copied::AllButLittle)) => {
-                checkpoint::finish(&mut self.connection, &self.metrics).await
-            }
+            Some(Ok(Copied::AllButLittle)) => match &mut self.connection {
+                Connection::Sqlite(connection) => {
+                    checkpoint::finish(connection, &self.metrics).await
+                }
+                Connection::Postgres(_) => Ok(()),
+            },
             Some(Ok(Copied::Some)) => Ok(()),
             Some(Err(error)) => Err(error),
             None if self.sized.elapsed() < SIZED_EVERY => Ok(()),
@@ -396,7 +396,9 @@ impl Task {
 
     async fn look_at_wal(&mut self) -> Result<(), WriteError> {
         self.sized = Instant::now();
-        let bytes = checkpoint::logged_bytes(&mut self.connection).await?;
+        // A server looks after its own.
+        let Connection::Sqlite(connection) = &mut self.connection else { return Ok(()) };
+        let bytes = checkpoint::logged_bytes(connection).await?;
         self.metrics.wal_bytes.set(bytes as i64);
         if bytes >= self.wal_bytes && self.checkpoint.is_free() {
             let (checkpoint, metrics) = (Arc::clone(&self.checkpoint), Arc::clone(&self.metrics));
@@ -446,11 +448,4 @@ fn same_key(one: &[Value], other: &[Value]) -> bool {
         (Some(Value::Int(a)), Some(Value::Int(b))) => a == b,
         _ => false,
     }
-}
-
-fn bind(arguments: &mut SqliteArguments, values: &[Value]) -> Result<(), WriteError> {
-    values.iter().try_for_each(|value| {
-        super::read::bind(arguments, value)
-            .map_err(|error| WriteError::Refused(error.to_string().into()))
-    })
 }

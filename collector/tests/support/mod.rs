@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
+pub mod postgres;
+
 use bytes::Bytes;
 use deckport_collector::{Collector, Config};
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello};
@@ -215,6 +217,12 @@ impl Console {
 
 /// The JSON that a GET answers with, and its status.
 pub async fn get(collector: &Collector, path: &str) -> (u16, serde_json::Value) {
+    let (status, body) = text(collector, path).await;
+    (status, serde_json::from_str(&body).unwrap_or_default())
+}
+
+/// What a path answers with.
+pub async fn text(collector: &Collector, path: &str) -> (u16, String) {
     use http_body_util::BodyExt as _;
     let stream = hyper_util::rt::TokioIo::new(collector.dial());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
@@ -228,7 +236,7 @@ pub async fn get(collector: &Collector, path: &str) -> (u16, serde_json::Value) 
         (status, response.into_body().collect().await.unwrap().to_bytes())
     };
     let ((status, body), _) = tokio::join!(answer, connection);
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Waits until `condition` holds.

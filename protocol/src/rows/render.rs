@@ -154,7 +154,8 @@ pub fn is_plain(line: &[u8]) -> bool {
         return false;
     }
     let Ok(text) = std::str::from_utf8(line) else { return false };
-    !text.chars().any(char::is_control) && !(marked && markup::read(text).is_some())
+    let interpreted = text.chars().any(char::is_control) || marked && markup::read(text).is_some();
+    !interpreted
 }
 
 /// The text that is shown of one row; what [`RowRenderer`] makes of it.

@@ -1,47 +1,13 @@
 import { render, screen, waitFor } from '@testing-library/svelte';
 import userEvent from '@testing-library/user-event';
-import axe from 'axe-core';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import App from '../App.svelte';
-import { FakeHost, phase, row, summary, type Answer } from '../test/fixtures';
+import { info, nowUs, started, violations } from '../test/app';
+import { phase, row, summary, type Answer } from '../test/fixtures';
 import type { DeploymentSummary } from './api/types';
 import CancelButton from './deployment/CancelButton.svelte';
 import { factsOf, grouped } from './deployment/context';
 import PhaseTimeline from './deployment/PhaseTimeline.svelte';
 import StatusLine from './log/StatusLine.svelte';
-
-const nowUs = () => Date.now() * 1000;
-/** jsdom has no layout, so colour contrast and page regions are checked by the browser tests. */
-const axeOptions = { rules: { 'color-contrast': { enabled: false }, region: { enabled: false } } };
-
-async function violations(element: Element): Promise<string[]> {
-  const result = await axe.run(element, axeOptions);
-  return result.violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(' ')}`);
-}
-
-const info = {
-  version: '0.1.0',
-  protocol: 1,
-  server_epoch: 'e',
-  now_at: nowUs(),
-  venue: 'Hall A',
-  started_at: nowUs(),
-  listen: 'http://127.0.0.1:7443',
-  token_file: '/data/token',
-  abilities: [],
-};
-
-async function started(deployments: DeploymentSummary[], answer?: Answer, said: object = info) {
-  const host = new FakeHost((request) => {
-    if (request.path === '/api/v1/info') return { body: said };
-    return answer?.(request) ?? { status: 404, body: {} };
-  });
-  const page = render(App, { host, connections: await host.connections() });
-  await waitFor(() => expect(host.sockets).toHaveLength(1));
-  await waitFor(() => host.idOf('fleet'));
-  host.say({ type: 'snapshot', id: host.idOf('fleet'), cursor: 1, data: { deployments } });
-  return { host, page };
-}
 
 beforeEach(() => {
   localStorage.clear();

@@ -1,5 +1,5 @@
 /** Builders and a headless host for unit tests. Browser tests run against the real collector. */
-import type { DeploymentSummary, Phase, Row } from '../lib/api/types';
+import type { DeploymentSummary, Phase, Row, SearchHit } from '../lib/api/types';
 import type { Connection, Host, HostRequest, HostResponse, LiveHandlers, LiveSocket } from '../lib/host';
 
 export const NOW = 1_763_900_000_000_000;
@@ -71,6 +71,20 @@ export function row(number: number, fields: Partial<Row> = {}): Row {
     truncated: false,
     open: false,
     bytes: 10,
+    ...fields,
+  };
+}
+
+export function hit(run: string, number: number, fields: Partial<SearchHit> = {}): SearchHit {
+  return {
+    deployment_id: run,
+    console_id: `console of ${run}`,
+    console_name: `Bay ${run}`,
+    template: 'Autumn Cup',
+    state: 'succeeded',
+    row: row(number),
+    phase_name: null,
+    ranges: [[0, 4]],
     ...fields,
   };
 }

@@ -1,7 +1,7 @@
 //! Packing a stretch of a stream into a block.
 
 use super::records::Writer;
-use super::{Packed, Segment, Summary, pack, segments, without_end};
+use super::{Block, BlockError, Packed, Segment, Summary, pack, segments, without_end};
 use crate::log::filter::FilterBuilder;
 use crate::log::notes::{Notes, number_of_kind, number_of_level};
 use deckport_protocol::rows::{TextOf, is_plain};
@@ -18,6 +18,15 @@ pub(in crate::log) struct Builder {
     cuts: Vec<usize>,
     records: Writer,
     notes: Notes,
+}
+
+/// The parts of a block before they are packed.
+struct Built {
+    summary: Summary,
+    text: Vec<u8>,
+    rows: Vec<u8>,
+    records: Vec<u8>,
+    filter: FilterBuilder,
 }
 
 impl Builder {
@@ -80,10 +89,29 @@ impl Builder {
     }
 
     pub(in crate::log) fn finish(self) -> Packed {
+        let built = self.build();
+        Packed {
+            summary: built.summary,
+            text: pack(&built.text),
+            rows: pack(&built.rows),
+            records: pack(&built.records),
+            filter: built.filter.finish(),
+        }
+    }
+
+    /// The block without packing it, its summary, and the part that holds its records.
+    pub(in crate::log) fn open(self) -> Result<(Block, Summary, Vec<u8>), BlockError> {
+        let built = self.build();
+        let summary = &built.summary;
+        let place = (summary.first_seq, summary.first_row, summary.first_byte);
+        let block = Block::of(place, built.text, &built.rows)?;
+        Ok((block, built.summary, built.records))
+    }
+
+    fn build(self) -> Built {
         let Self { mut summary, goes_on, output, cuts, records, notes: noted } = self;
         let first_row = summary.first_row;
-        let segments =
-            segments::of(&output, summary.first_byte, first_row, goes_on, &noted.events);
+        let segments = segments::of(&output, summary.first_byte, first_row, goes_on, &noted.events);
         summary.bytes = output.len() as u64;
         summary.rows = segments.len() as u64;
         let rows = first_row..first_row + summary.rows;
@@ -117,8 +145,11 @@ impl Builder {
                     let (begin, end) = (*begin as usize, *end as usize);
                     let line = without_end(&text[begin..end]);
                     while cuts.next_if(|&cut| cut <= begin).is_some() {}
+                    // A search takes what stands between line feeds for one row.
+                    let alone = (begin == 0 || text[begin - 1] == b'\n')
+                        && (end == length || text[end - 1] == b'\n');
                     let whole = cuts.peek().is_none_or(|&cut| cut >= end);
-                    if whole && is_plain(line) {
+                    if whole && alone && is_plain(line) {
                         filter.add(line);
                         continue;
                     }
@@ -154,12 +185,6 @@ impl Builder {
             varint::put(&mut part, length as u64);
             before = row;
         }
-        Packed {
-            summary,
-            text: pack(&text),
-            rows: pack(&part),
-            records: pack(&records.finish()),
-            filter: filter.finish(),
-        }
+        Built { summary, text, rows: part, records: records.finish(), filter }
     }
 }

@@ -29,6 +29,7 @@ pub(super) use build::Builder;
 pub(super) use segments::Segment;
 
 use super::notes::Notes;
+use deckport_protocol::rows::{Row, RowFact, RowRenderer, RowSink as _};
 use deckport_protocol::varint;
 use deckport_protocol::{BootId, RecordRef};
 use records::Records;
@@ -86,7 +87,6 @@ pub(super) struct Packed {
 pub(super) struct Block {
     pub(super) first_seq: u64,
     pub(super) first_row: u64,
-    pub(super) rows: u64,
     first_byte: u64,
     /// The output, then the overlay.
     text: Vec<u8>,
@@ -100,14 +100,25 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn open(
-        (first_seq, first_row, rows, first_byte): (u64, u64, u64, u64),
+        (first_seq, first_row, first_byte): (u64, u64, u64),
         text: &[u8],
         rows_part: &[u8],
     ) -> Result<Self, BlockError> {
-        let text = unpack("text", text)?;
-        let part = unpack("rows", rows_part)?;
+        Self::of(
+            (first_seq, first_row, first_byte),
+            unpack("text", text)?,
+            &unpack("rows", rows_part)?,
+        )
+    }
+
+    /// From parts that are unpacked.
+    fn of(
+        (first_seq, first_row, first_byte): (u64, u64, u64),
+        text: Vec<u8>,
+        part: &[u8],
+    ) -> Result<Self, BlockError> {
         let malformed = || BlockError::Malformed { part: "rows" };
-        let mut input = part.as_slice();
+        let mut input = part;
         let number = |input: &mut &[u8]| varint::take(input).ok_or_else(malformed);
         let output = usize::try_from(number(&mut input)?).map_err(|_| malformed())?;
         let goes_on = number(&mut input)? != 0;
@@ -118,7 +129,8 @@ impl Block {
         for _ in 0..number(&mut input)? {
             row = row.checked_add(number(&mut input)?).ok_or_else(malformed)?;
             let length = usize::try_from(number(&mut input)?).map_err(|_| malformed())?;
-            let end = at.checked_add(length).filter(|&end| end < text.len()).ok_or_else(malformed)?;
+            let end =
+                at.checked_add(length).filter(|&end| end < text.len()).ok_or_else(malformed)?;
             overlay.push((row, at as u32..end as u32));
             at = end + 1;
         }
@@ -128,7 +140,6 @@ impl Block {
         Ok(Self {
             first_seq,
             first_row,
-            rows,
             first_byte,
             text,
             output,
@@ -211,6 +222,14 @@ impl Block {
         }
     }
 
+    /// The row behind the last one that ends in the block.
+    pub(super) fn whole_rows(&self) -> u64 {
+        let end = self.first_row + self.segments().len() as u64;
+        let open = matches!(self.segments().last(), Some(Segment::Output { end, .. })
+            if *end as usize == self.output && self.output().last() != Some(&b'\n'));
+        end - u64::from(open)
+    }
+
     /// Rows with an overlay: their bytes are not what is shown.
     pub(super) fn covered(&self) -> usize {
         self.overlay.len()
@@ -218,8 +237,12 @@ impl Block {
 
     /// Unpacks the records.
     pub(super) fn records(&self, part: &[u8]) -> Result<BlockRecords<'_>, BlockError> {
-        let records = Records::decode(&unpack("records", part)?, self.output())?;
-        Ok(BlockRecords { block: self, records })
+        self.records_of(&unpack("records", part)?)
+    }
+
+    /// The records, from a part that is unpacked.
+    pub(super) fn records_of(&self, part: &[u8]) -> Result<BlockRecords<'_>, BlockError> {
+        Ok(BlockRecords { block: self, records: Records::decode(part, self.output())? })
     }
 }
 
@@ -231,6 +254,67 @@ pub(super) struct BlockRecords<'a> {
 }
 
 impl BlockRecords<'_> {
+    /// The row as a viewer gets it; `None` where it does not begin in the block.
+    pub(super) fn row(&self, row: u64) -> Option<Row> {
+        let block = self.block;
+        let at = usize::try_from(row.checked_sub(block.first_row)?).ok()?;
+        let (kind, level) = (block.notes.kind(row), block.notes.level(row));
+        let place = block.notes.place(row);
+        let mut fact = RowFact {
+            row,
+            seq: 0,
+            boot_us: 0,
+            at_us: 0,
+            kind,
+            level,
+            phase: place.and_then(|place| place.phase),
+            blank: false,
+            bytes: 0,
+            open: false,
+        };
+        let mut renderer = RowRenderer::new(row..row + 1);
+        renderer.begin(row);
+        match block.segments().get(at)? {
+            Segment::Output { begin, end } => {
+                let found = self.records.output_at(*begin as usize)?;
+                (fact.seq, fact.boot_us) = (block.first_seq + found.offset, found.boot_us);
+                (fact.at_us, fact.bytes) = (found.at_us, u64::from(end - begin));
+                // In the pieces in which it came: what an escape does depends on where it was cut.
+                let mut from = *begin;
+                while from < *end {
+                    let until = self.records.output_at(from as usize)?.by_output.end.min(*end);
+                    renderer.bytes(without_end(&block.text[from as usize..until as usize]));
+                    from = until;
+                }
+            }
+            Segment::Event => {
+                let found = block.notes.events.binary_search_by_key(&row, |event| event.row);
+                let event = &block.notes.events[found.ok()?];
+                let record = self.records.nth(event.seq.checked_sub(block.first_seq)?)?;
+                (fact.seq, fact.boot_us, fact.at_us) = (event.seq, record.boot_us, record.at_us);
+                renderer.text(event.text.trim_end());
+            }
+        }
+        renderer.row(&fact, place.and_then(|place| place.step.as_deref()));
+        renderer.into_rows().pop()
+    }
+
+    /// When the record came that the row begins in, by the console's clock.
+    pub(super) fn at_us(&self, row: u64) -> Option<i64> {
+        let block = self.block;
+        let at = usize::try_from(row.checked_sub(block.first_row)?).ok()?;
+        match block.segments().get(at)? {
+            Segment::Output { begin, .. } => {
+                self.records.output_at(*begin as usize).map(|found| found.at_us)
+            }
+            Segment::Event => {
+                let found = block.notes.events.binary_search_by_key(&row, |event| event.row);
+                let seq = block.notes.events[found.ok()?].seq;
+                self.records.nth(seq.checked_sub(block.first_seq)?).map(|found| found.at_us)
+            }
+        }
+    }
+
     /// In order, each with the boot that it is of and when its frame was received.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RecordRef<'_>, BootId, i64)> {
         self.records.iter(self.block.first_seq, self.block.output())
@@ -255,8 +339,7 @@ fn pack(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn packer() -> zstd::bulk::Compressor<'static> {
-    let mut packer =
-        zstd::bulk::Compressor::new(LEVEL).expect("the level is one that zstd knows");
+    let mut packer = zstd::bulk::Compressor::new(LEVEL).expect("the level is one that zstd knows");
     packer.include_checksum(true).expect("zstd has checksums");
     packer
 }

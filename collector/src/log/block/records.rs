@@ -156,9 +156,24 @@ struct Entry {
     data: Range<u32>,
 }
 
+/// A record that was looked for.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Its sequence number against the block's first.
+    pub(super) offset: u64,
+    pub(super) boot_us: u64,
+    pub(super) at_us: i64,
+    /// Its bytes, if it is output.
+    pub(super) by_output: Range<u32>,
+}
+
 /// Records put together again; their output stays where it is.
 #[derive(Debug)]
 pub(super) struct Records {
+    /// Entries that are output and have bytes, in order.
+    outputs: Vec<u32>,
+    /// For each entry behind a gap: the entry, and its sequence number against the block's first.
+    spans: Vec<(u32, u64)>,
     boots: Vec<Boot>,
     frames: Vec<(u64, i64)>,
     entries: Vec<Entry>,
@@ -195,9 +210,7 @@ impl Records {
         let kinds = input.split_off(..usize::try_from(count).ok()?)?;
         let mut entries: Vec<Entry> = kinds
             .iter()
-            .map(|&kind| {
-                Entry { kind, annotation: 0, span: 1, boot_us: 0, at_us: 0, data: 0..0 }
-            })
+            .map(|&kind| Entry { kind, annotation: 0, span: 1, boot_us: 0, at_us: 0, data: 0..0 })
             .collect();
         let mut rest = entries.as_mut_slice();
         for boot in &boots {
@@ -252,8 +265,49 @@ impl Records {
             entry.annotation = u32::try_from(index).ok()?;
             annotations.get(entry.annotation as usize)?;
         }
-        let read = Self { boots, frames, entries, events, annotations };
+        let output = |entry: &Entry| entry.kind & SORT == OUTPUT && !entry.data.is_empty();
+        let outputs = (0..).zip(&entries).filter(|(_, entry)| output(entry)).map(|(at, _)| at);
+        let outputs = outputs.collect();
+        let mut spans = Vec::new();
+        let mut skipped = 0u64;
+        for (at, entry) in (0u32..).zip(&entries).filter(|(_, entry)| entry.span > 1) {
+            skipped = skipped.checked_add(entry.span - 1)?;
+            spans.push((at + 1, u64::from(at) + 1 + skipped));
+        }
+        let read = Self { outputs, spans, boots, frames, entries, events, annotations };
         input.is_empty().then_some(read)
+    }
+
+    /// The record of output that holds this byte of the output, and where it begins: its place, its sequence number before
+    /// spans are counted, and its times.
+    pub(super) fn output_at(&self, at: usize) -> Option<Found> {
+        let found = self
+            .outputs
+            .partition_point(|&entry| self.entries[entry as usize].data.end as usize <= at);
+        let index = *self.outputs.get(found)? as usize;
+        Some(self.found(index))
+    }
+
+    /// The record with this number, from 0, within the block.
+    pub(super) fn nth(&self, offset: u64) -> Option<Found> {
+        let spans = self.spans.partition_point(|&(_, before)| before <= offset);
+        let skipped =
+            spans.checked_sub(1).map_or(0, |at| self.spans[at].1 - u64::from(self.spans[at].0));
+        let index = usize::try_from(offset - skipped).ok()?;
+        (index < self.entries.len()).then(|| self.found(index))
+    }
+
+    fn found(&self, index: usize) -> Found {
+        let spans = self.spans.partition_point(|&(entry, _)| (entry as usize) <= index);
+        let skipped =
+            spans.checked_sub(1).map_or(0, |at| self.spans[at].1 - u64::from(self.spans[at].0));
+        let entry = &self.entries[index];
+        Found {
+            offset: index as u64 + skipped,
+            boot_us: entry.boot_us,
+            at_us: entry.at_us,
+            by_output: entry.data.clone(),
+        }
     }
 
     pub(super) fn iter<'a>(

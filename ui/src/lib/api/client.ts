@@ -4,20 +4,36 @@
  * Failure modes: `ApiError` when the collector answered with an error (branch on `code`),
  * `HostUnreachable` / `HostRefused` when there was no usable answer.
  */
-import { HostRefused, type Host, type HostRequest } from '../host';
+import { HostRefused, type Host, type HostRequest, type HostResponse } from '../host';
 import type {
+  Comparison,
   DeploymentDetail,
   DeploymentList,
   Found,
+  FoundMatches,
   Info,
   Located,
   Marks,
-  Matches,
   Ordered,
+  ParsedQuery,
   Query,
   Refusal,
+  Retention,
+  RetentionPolicy,
+  RetentionPreview,
   RowsPage,
+  SavedSearch,
+  SavedSearchFields,
+  SearchPage,
+  Signature,
 } from './types';
+
+export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
+/** Row numbers, half open. */
+export interface RowRange {
+  from: number;
+  to: number;
+}
 
 export class ApiError extends Error {
   override name = 'ApiError';
@@ -83,8 +99,60 @@ export class Api {
     return this.get(withQuery(at(id, '/find'), { ...query, from, direction }));
   }
 
-  matches(id: string, query: Query): Promise<Matches> {
-    return this.get(withQuery(at(id, '/matches'), { ...query }));
+  /** With `buckets` the answer also says where in the log all matches are, beyond those it lists. */
+  matches(id: string, query: Query, buckets?: number): Promise<FoundMatches> {
+    return this.get(withQuery(at(id, '/matches'), { ...query, buckets }));
+  }
+
+  /** `before` is the `next` of the page before; `tz` minutes east of UTC for dates in the query. */
+  search(query: { q: string; tz: number; limit?: number; before?: string }): Promise<SearchPage> {
+    return this.get(withQuery('/api/v1/search', query));
+  }
+
+  /** How the collector reads a query; always an answer, also for a wrong one. */
+  checkQuery(q: string, tz: number): Promise<ParsedQuery> {
+    return this.get(withQuery('/api/v1/search/check', { q, tz }));
+  }
+
+  async searches(): Promise<SavedSearch[]> {
+    return (await this.get<{ searches: SavedSearch[] }>('/api/v1/searches')).searches;
+  }
+
+  saveSearch(fields: SavedSearchFields): Promise<SavedSearch> {
+    return this.send('POST', '/api/v1/searches', fields);
+  }
+
+  changeSearch(id: string, fields: SavedSearchFields): Promise<SavedSearch> {
+    return this.send('PUT', `/api/v1/searches/${encodeURIComponent(id)}`, fields);
+  }
+
+  deleteSearch(id: string): Promise<void> {
+    return this.call({ method: 'DELETE', path: `/api/v1/searches/${encodeURIComponent(id)}` });
+  }
+
+  comparison(id: string, other: string): Promise<Comparison> {
+    return this.get(withQuery(at(id, '/comparison'), { with: other }));
+  }
+
+  async signatures(since?: number): Promise<Signature[]> {
+    return (await this.get<{ signatures: Signature[] }>(withQuery('/api/v1/signatures', { since })))
+      .signatures;
+  }
+
+  signature(id: string): Promise<Signature> {
+    return this.get(`/api/v1/signatures/${encodeURIComponent(id)}`);
+  }
+
+  retention(): Promise<Retention> {
+    return this.get('/api/v1/retention');
+  }
+
+  setRetention(policy: RetentionPolicy): Promise<unknown> {
+    return this.send('PUT', '/api/v1/retention', policy);
+  }
+
+  previewRetention(policy: RetentionPolicy): Promise<RetentionPreview> {
+    return this.send('POST', '/api/v1/retention/preview', policy);
   }
 
   cancel(id: string): Promise<Ordered> {
@@ -95,11 +163,42 @@ export class Api {
     return this.host.download(this.connection, at(id, '/raw'), suggestedName);
   }
 
+  /** The whole log or a range of it as a file; `raw` is always the whole. */
+  downloadAs(
+    id: string,
+    format: ExportFormat,
+    range: RowRange | null,
+    suggestedName: string,
+  ): Promise<string | null> {
+    return this.host.download(this.connection, exportPath(id, format, range), suggestedName);
+  }
+
+  /** What `downloadAs` saves, as text; for the clipboard, so keep the range small. */
+  async exported(id: string, format: ExportFormat, range: RowRange | null): Promise<string> {
+    return (await this.ask({ method: 'GET', path: exportPath(id, format, range) })).body;
+  }
+
+  /** Everything of a run in one file, to be sent to whoever helps. */
+  downloadBundle(id: string, suggestedName: string): Promise<string | null> {
+    return this.host.download(this.connection, at(id, '/bundle'), suggestedName);
+  }
+
+  private send<T>(method: 'POST' | 'PUT', path: string, body: object): Promise<T> {
+    const headers = { 'content-type': 'application/json' };
+    return this.call({ method, path, headers, body: JSON.stringify(body) });
+  }
+
   private get<T>(path: string): Promise<T> {
     return this.call<T>({ method: 'GET', path });
   }
 
   private async call<T>(request: HostRequest): Promise<T> {
+    const answer = await this.ask(request);
+    return (answer.body === '' ? undefined : JSON.parse(answer.body)) as T;
+  }
+
+  /** The answer as it came, unless it says no. */
+  private async ask(request: HostRequest): Promise<HostResponse> {
     const answer = await this.host.request(this.connection, request);
     if (answer.status === 401 || answer.status === 403) {
       throw new HostRefused(
@@ -115,8 +214,14 @@ export class Api {
         error?.retryable ?? answer.status >= 500,
       );
     }
-    return JSON.parse(answer.body) as T;
+    return answer;
   }
+}
+
+function exportPath(id: string, format: ExportFormat, range: RowRange | null): string {
+  const path = withQuery(at(id, '/export'), { format });
+  // row 0 is a place to begin like any other
+  return range === null || format === 'raw' ? path : `${path}&from=${range.from}&to=${range.to}`;
 }
 
 function at(id: string, rest: string): string {

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/deployments/{id}/bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything of a run in one file. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/deployments/{id}/cancel": {
         parameters: {
             query?: never;
@@ -49,6 +66,40 @@ export interface paths {
         put?: never;
         /** Orders the agent to end the command. Its answer is an `order_result` event. */
         post: operations["cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{id}/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where two runs part. */
+        get: operations["comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deployments/{id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The log, or a stretch of it, to keep elsewhere. `raw` is the bytes as they came, all of them. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -174,6 +225,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a run in that was taken out elsewhere. What is here already is left as it is. */
+        post: operations["import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/info": {
         parameters: {
             query?: never;
@@ -183,6 +251,145 @@ export interface paths {
         };
         /** What this collector is. */
         get: operations["info"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long logs are kept, and how much there is. */
+        get: operations["retention"];
+        /** Changes how long logs are kept, and gives back what is no longer kept. */
+        put: operations["set_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a policy would give back; nothing is done. */
+        post: operations["retention_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rows of all runs that match, the newest first. */
+        get: operations["search"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a query without running it. */
+        get: operations["check"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/searches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All of them, with what they find now. */
+        get: operations["list"];
+        put?: never;
+        /** Keeps a search. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/searches/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes one. */
+        put: operations["change"];
+        post?: never;
+        /** No longer keeps one. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/signatures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Failures that are recognised again. */
+        get: operations["signatures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/signatures/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of them, with what a later run that succeeded did differently. */
+        get: operations["signature"];
         put?: never;
         post?: never;
         delete?: never;
@@ -264,12 +471,42 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * @description How the other run was found.
+         * @enum {string}
+         */
+        Chosen: "last_good_same_hardware" | "last_good" | "chosen";
+        /** @description Two runs side by side. */
+        Compared: components["schemas"]["Comparison"] & {
+            how: components["schemas"]["Chosen"];
+            other: components["schemas"]["RunRef"];
+            this: components["schemas"]["RunRef"];
+        };
+        /** @description What came out of it. */
+        Comparison: {
+            /** @description No run was longer than what is compared. */
+            complete: boolean;
+            first_difference: components["schemas"]["FirstDifference"] | null;
+            /** @description In the order of this run's rows, the first [`MAX_HUNKS`]. */
+            hunks: components["schemas"]["Hunk"][];
+            /**
+             * Format: int64
+             * @description Rows that are the same but for times, ids and hashes.
+             */
+            ignored: number;
+            phases: components["schemas"]["PhasePair"][];
+            /**
+             * Format: int64
+             * @description Rows of this run that the other has too, those `ignored` included.
+             */
+            same_rows: number;
+        };
+        /**
          * Format: uuid
          * @description One machine in a venue.
          */
         ConsoleId: string;
         /** @description By topic. */
-        Delta: components["schemas"]["FleetDelta"] | components["schemas"]["DeploymentDelta"] | components["schemas"]["WindowDelta"];
+        Delta: components["schemas"]["FleetDelta"] | components["schemas"]["DeploymentDelta"] | components["schemas"]["WindowDelta"] | components["schemas"]["SearchDelta"];
         DeploymentDelta: {
             events: components["schemas"]["EventEntry"][];
             summary: components["schemas"]["DeploymentSummary"] | null;
@@ -349,6 +586,8 @@ export interface components {
             /** Format: int64 */
             warnings: number;
         };
+        /** @enum {string} */
+        DifferenceKind: "changed" | "only_here" | "missing_here";
         ErrorBody: {
             error: components["schemas"]["Refusal"];
         };
@@ -402,6 +641,27 @@ export interface components {
             /** Format: int64 */
             seq: number | null;
         };
+        /** @description The line where the runs part. */
+        FirstDifference: {
+            kind: components["schemas"]["DifferenceKind"];
+            /** Format: int64 */
+            other_row: number | null;
+            /** @description The other run's line, if it changed. */
+            other_text: string | null;
+            /** @description Of this run; of the other if it is missing here. */
+            text: string;
+            /** Format: int64 */
+            this_row: number | null;
+        };
+        /** @description A later run of the same console and template that succeeded. */
+        FixedBy: {
+            /** Format: int64 */
+            at: number;
+            console_name: string;
+            deployment_id: components["schemas"]["DeploymentId"];
+            /** @description The first line that it printed otherwise; empty where that was not looked for, or there is none. */
+            difference: string;
+        };
         FleetDelta: {
             changed: components["schemas"]["DeploymentSummary"][];
             removed: components["schemas"]["DeploymentId"][];
@@ -409,10 +669,41 @@ export interface components {
         FleetSnapshot: {
             deployments: components["schemas"]["DeploymentSummary"][];
         };
-        Found: {
+        /** @description Matching rows over time. */
+        Histogram: {
+            /** @description Rows of level error among them. */
+            errors: number[];
+            /**
+             * Format: int64
+             * @description Where the first stretch begins, microseconds since the Unix epoch.
+             */
+            from: number;
+            matched: number[];
             /** Format: int64 */
-            row: number | null;
-            wrapped: boolean;
+            width_us: number;
+        };
+        /** @description Neighbouring lines that differ. Rows are half open; where a side has no line, both are the row before which they would stand. */
+        Hunk: {
+            kind: components["schemas"]["DifferenceKind"];
+            /** Format: int64 */
+            other_from: number;
+            other_lines: string[];
+            /** Format: int64 */
+            other_to: number;
+            /** Format: int64 */
+            this_from: number;
+            /** @description The first [`HUNK_LINES`] at most. */
+            this_lines: string[];
+            /** Format: int64 */
+            this_to: number;
+        };
+        Imported: {
+            deployment_id: components["schemas"]["DeploymentId"];
+            /**
+             * Format: int64
+             * @description Records that were new here.
+             */
+            records: number;
         };
         Info: {
             abilities: string[];
@@ -526,6 +817,11 @@ export interface components {
             total_rows: number;
         };
         Matches: {
+            /** @description Stretches that hold matches: their first row, and how many. */
+            buckets: [
+                number,
+                number
+            ][];
             /** @description More match than `rows` lists. */
             capped: boolean;
             /** @description Ascending, at most 10,000. */
@@ -548,6 +844,11 @@ export interface components {
          * @enum {string}
          */
         Outcome: "succeeded" | "failed" | "cancelled" | "interrupted";
+        ParsedQuery: {
+            ok: boolean;
+            parts: components["schemas"]["QueryPart"][];
+            problem: components["schemas"]["QueryProblem"] | null;
+        };
         Phase: {
             /** Format: int64 */
             errors: number;
@@ -590,6 +891,16 @@ export interface components {
             row: number;
             state: components["schemas"]["PhaseState"];
         };
+        /** @description A phase of either run or both. */
+        PhasePair: {
+            name: string;
+            other_state: string | null;
+            /** Format: int64 */
+            other_us: number | null;
+            this_state: string | null;
+            /** Format: int64 */
+            this_us: number | null;
+        };
         /** @enum {string} */
         PhaseState: "pending" | "running" | "succeeded" | "warned" | "failed" | "skipped" | "interrupted";
         Presence: {
@@ -604,6 +915,18 @@ export interface components {
          * @enum {string}
          */
         PresenceKind: "live" | "behind" | "offline" | "silent" | "ended";
+        /** @description A piece of a query, in UTF-16 code units: `word`, `phrase`, `exact`, `regex`, `field`, `value`, `operator` or `bracket`. */
+        QueryPart: {
+            from: number;
+            kind: string;
+            to: number;
+        };
+        /** @description What is wrong with a query, and where, in UTF-16 code units. */
+        QueryProblem: {
+            from: number;
+            message: string;
+            to: number;
+        };
         Records: {
             /** Format: int64 */
             acked_seq: number;
@@ -616,6 +939,45 @@ export interface components {
             /** @description A sentence for a person: what is wrong and what to do. */
             message: string;
             retryable: boolean;
+        };
+        /** @description What is kept now. */
+        Retention: {
+            /** Format: int64 */
+            deployments: number;
+            /** Format: int64 */
+            oldest_at: number | null;
+            policy: components["schemas"]["RetentionPolicy"];
+            /** Format: int64 */
+            stored_bytes: number;
+        };
+        /** @description What is kept. What is not stated is kept for ever. */
+        RetentionPolicy: {
+            /**
+             * Format: int32
+             * @description Days after the end of a run that failed; where not stated, as any other.
+             */
+            failed_age_days: number | null;
+            /**
+             * Format: int32
+             * @description Days after a run's end.
+             */
+            max_age_days: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of all logs as they are stored; the oldest go first, those that failed last.
+             */
+            max_bytes: number | null;
+        };
+        /** @description What a policy would give back. */
+        RetentionPreview: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            deployments: number;
+            /** @description The first of them, the oldest first. */
+            oldest: components["schemas"]["DeploymentSummary"][];
+            /** Format: int64 */
+            rows: number;
         };
         /** @description A row as a viewer gets it. */
         Row: {
@@ -660,6 +1022,11 @@ export interface components {
             /** @description The line is longer than what is shown. */
             truncated: boolean;
         };
+        RowFound: {
+            /** Format: int64 */
+            row: number | null;
+            wrapped: boolean;
+        };
         /**
          * @description What sort of row it is.
          * @enum {string}
@@ -680,13 +1047,187 @@ export interface components {
             /** Format: int64 */
             total_rows: number;
         };
+        /** @description A run that is compared. */
+        RunRef: {
+            console_name: string;
+            deployment_id: components["schemas"]["DeploymentId"];
+            /** Format: int64 */
+            finished_at: number | null;
+            hardware: string | null;
+            /** Format: int64 */
+            rows: number;
+            /** Format: int64 */
+            started_at: number;
+            state: string;
+            template: string;
+        };
+        /** @description A search that is kept. */
+        SavedSearch: {
+            alert: boolean;
+            /** Format: int64 */
+            created_at: number;
+            id: string;
+            /**
+             * Format: int64
+             * @description When the newest row that matches was printed.
+             */
+            last_match_at: number | null;
+            /**
+             * Format: int64
+             * @description Rows that match since midnight.
+             */
+            matches_today: number;
+            name: string;
+            query: string;
+            /** Format: int64 */
+            updated_at: number;
+        };
+        /** @description What is kept of a search. */
+        SavedSearchFields: {
+            /** @description Rows that match are worth telling somebody; alert rules build on it. */
+            alert?: boolean;
+            name: string;
+            /** @description In the search language. */
+            query: string;
+        };
+        SavedSearches: {
+            /** @description By name. */
+            searches: components["schemas"]["SavedSearch"][];
+        };
+        /** @description What a search found since the last delta. */
+        SearchDelta: {
+            /** @description Stretches of the histogram that changed: which, how many rows match in it, and how many of them are errors. */
+            buckets: [
+                number,
+                number,
+                number
+            ][];
+            /** @description They follow those before, the newest first. */
+            hits: components["schemas"]["SearchHit"][];
+            /**
+             * Format: int64
+             * @description All that matched so far.
+             */
+            matched: number;
+            progress: components["schemas"]["SearchProgress"];
+        };
+        /** @description A row that was found, and the run that it is of. */
+        SearchHit: {
+            console_id: components["schemas"]["ConsoleId"];
+            console_name: string;
+            deployment_id: components["schemas"]["DeploymentId"];
+            phase_name: string | null;
+            /** @description What was found in the row's text: begin and end in UTF-16 code units. */
+            ranges: [
+                number,
+                number
+            ][];
+            row: components["schemas"]["Row"];
+            /** @description The state of its deployment. */
+            state: string;
+            template: string;
+        };
+        /** @description One page of what was found. */
+        SearchPage: {
+            histogram: components["schemas"]["Histogram"] | null;
+            /** @description The newest first. */
+            hits: components["schemas"]["SearchHit"][];
+            /**
+             * Format: int64
+             * @description All that match; only where they were to be counted.
+             */
+            matched: number | null;
+            /** @description Where the next page begins. */
+            next: string | null;
+            progress: components["schemas"]["SearchProgress"];
+            query: string;
+        };
+        /** @description How far a search is. */
+        SearchProgress: {
+            /**
+             * Format: int64
+             * @description Blocks that are done with, looked into or ruled out.
+             */
+            blocks: number;
+            done: boolean;
+            /** Format: int64 */
+            of_blocks: number;
+            /**
+             * Format: int64
+             * @description Blocks that were looked into.
+             */
+            opened: number;
+            /**
+             * Format: int64
+             * @description Rows covered so far.
+             */
+            rows: number;
+            /** Format: int64 */
+            took_us: number;
+        };
+        /** @description What a search is about to look into. */
+        SearchSnapshot: {
+            /** Format: int64 */
+            histogram_buckets: number;
+            /**
+             * Format: int64
+             * @description Where the histogram begins, and its stretches.
+             */
+            histogram_from: number;
+            /** Format: int64 */
+            histogram_width_us: number;
+            /** Format: int64 */
+            of_blocks: number;
+            query: string;
+        };
         /**
          * Format: uuid
          * @description The collector's database as a whole; a new one after a restore from backup.
          */
         ServerEpoch: string;
+        /** @description A failure that is recognised again. */
+        Signature: {
+            /** @description Their names. */
+            consoles: string[];
+            /** Format: int64 */
+            count: number;
+            /** Format: int64 */
+            first_seen_at: number;
+            fixed_by: components["schemas"]["FixedBy"] | null;
+            id: string;
+            /** Format: int64 */
+            last_seen_at: number;
+            /** @description Never seen before the last run that had it. */
+            new: boolean;
+            /** @description The newest first, at most 50. */
+            runs: components["schemas"]["SignatureRun"][];
+            templates: string[];
+            /** @description The failing line, with `<*>` where it varies. */
+            title: string;
+            /**
+             * Format: int32
+             * @description Of the rules by which lines are recognised.
+             */
+            version: number;
+        };
+        SignatureList: {
+            /** @description The one seen last first. */
+            signatures: components["schemas"]["Signature"][];
+        };
+        /** @description A run that failed so. */
+        SignatureRun: {
+            /** Format: int64 */
+            at: number;
+            console_name: string;
+            deployment_id: components["schemas"]["DeploymentId"];
+            /**
+             * Format: int64
+             * @description The failing line.
+             */
+            row: number | null;
+        };
         /** @description By topic. */
-        Snapshot: components["schemas"]["FleetSnapshot"] | components["schemas"]["DeploymentDetail"] | components["schemas"]["WindowSnapshot"];
+        Snapshot: components["schemas"]["FleetSnapshot"] | components["schemas"]["DeploymentDetail"] | components["schemas"]["WindowSnapshot"] | components["schemas"]["SearchSnapshot"];
         /**
          * @description A run of text in one style: begin and end in UTF-16 code units, then the style's tokens:
          *     `fgN`, `bgN` (0-255), `fg#rrggbb`, `bg#rrggbb`, `bold`, `dim`, `italic`, `underline`, `strike`,
@@ -703,7 +1244,7 @@ export interface components {
          * @description The identity of a deployment's spool: random, made with it, kept in it.
          */
         StreamId: string;
-        /** @description `topic`: `fleet`, `deployment`, `window` or `records`. The other fields as the topic needs them. */
+        /** @description `topic`: `fleet`, `deployment`, `window`, `records` or `search`. The other fields as the topic needs them. */
         Subscribe: {
             /**
              * Format: int64
@@ -727,7 +1268,16 @@ export interface components {
             from?: number;
             /** Format: int64 */
             id: number;
+            /** @description `search`: hits at most, 200 by default, 1,000 at most; all are counted. */
+            limit?: number | null;
+            /** @description `search`: in the search language. */
+            query?: string;
             topic: string;
+            /**
+             * Format: int32
+             * @description `search`: minutes east of UTC, for dates in the query.
+             */
+            tz?: number;
         };
         Ticket: {
             /** Format: int64 */
@@ -856,6 +1406,35 @@ export interface operations {
             };
         };
     };
+    export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["DeploymentId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     cancel: {
         parameters: {
             query?: never;
@@ -885,22 +1464,17 @@ export interface operations {
             };
         };
     };
-    find: {
+    comparison: {
         parameters: {
             query?: never;
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                q: string;
-                regex: boolean;
-                case: boolean;
-                /** @description `warning` (errors too) or `error`. */
-                level: string | null;
-                phase: number | null;
-                /** @description `find`: where to begin. */
-                from: number;
-                /** @description `find`: `next` or `previous`. */
-                direction: string | null;
+                /**
+                 * @description Another deployment, or `last-good` (the default): the last run of the same template that succeeded before, on the same
+                 *     hardware if there is one.
+                 */
+                with: string | null;
             };
             cookie?: never;
         };
@@ -911,7 +1485,87 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Found"];
+                    "application/json": components["schemas"]["Compared"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["DeploymentId"];
+                /** @description `text` (the default), `jsonl`, `html` or `raw`. */
+                format: string | null;
+                /** @description The first row. */
+                from: number;
+                /** @description The row behind the last one. */
+                to: number | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    find: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["DeploymentId"];
+                q: string;
+                regex: boolean;
+                case: boolean;
+                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
+                lang: boolean;
+                /** @description Minutes east of UTC, for dates in the search language. */
+                tz: number;
+                /** @description `warning` (errors too) or `error`. */
+                level: string | null;
+                phase: number | null;
+                /** @description `find`: where to begin. */
+                from: number;
+                /** @description `find`: `next` or `previous`. */
+                direction: string | null;
+                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
+                buckets: number | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RowFound"];
                 };
             };
             400: {
@@ -994,6 +1648,10 @@ export interface operations {
                 q: string;
                 regex: boolean;
                 case: boolean;
+                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
+                lang: boolean;
+                /** @description Minutes east of UTC, for dates in the search language. */
+                tz: number;
                 /** @description `warning` (errors too) or `error`. */
                 level: string | null;
                 phase: number | null;
@@ -1001,6 +1659,8 @@ export interface operations {
                 from: number;
                 /** @description `find`: `next` or `previous`. */
                 direction: string | null;
+                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
+                buckets: number | null;
             };
             cookie?: never;
         };
@@ -1121,6 +1781,37 @@ export interface operations {
             };
         };
     };
+    import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Imported"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     info: {
         parameters: {
             query?: never;
@@ -1136,6 +1827,295 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Info"];
+                };
+            };
+        };
+    };
+    retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+        };
+    };
+    set_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionPolicy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+        };
+    };
+    retention_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionPolicy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionPreview"];
+                };
+            };
+        };
+    };
+    search: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description In the search language. */
+                q: string;
+                /** @description At most 500, 100 by default. */
+                limit: number | null;
+                /** @description The `next` of the page before. */
+                before: string | null;
+                /** @description Count all that match, over time as well. */
+                count: boolean;
+                /** @description Minutes east of UTC, for dates in the query. */
+                tz: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                q: string;
+                tz: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParsedQuery"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Minutes east of UTC, for midnight. */
+                tz: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedSearches"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedSearchFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedSearch"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedSearchFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedSearch"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    signatures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Only those seen since then, microseconds since the Unix epoch. */
+                since: number | null;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignatureList"];
+                };
+            };
+        };
+    };
+    signature: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Signature"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
         };

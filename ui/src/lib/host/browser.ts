@@ -121,6 +121,13 @@ export class BrowserHost implements Host {
     return suggestedName;
   }
 
+  async openAddress(address: string): Promise<void> {
+    const { protocol } = new URL(address);
+    if (protocol !== 'https:' && protocol !== 'http:') throw new Error('only web addresses can be opened');
+    // without an opener the page there cannot reach this one, and does not learn where it was linked
+    window.open(address, '_blank', 'noopener,noreferrer');
+  }
+
   forget(): void {
     this.storage.removeItem(TOKEN_KEY);
   }

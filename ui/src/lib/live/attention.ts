@@ -76,6 +76,21 @@ export function toneOf(deployment: DeploymentSummary): Tone {
   return 'running';
 }
 
+/** The same from the state alone, where nothing is known of the link. */
+export function stateTone(state: string): Tone {
+  switch (state) {
+    case 'succeeded':
+      return 'good';
+    case 'failed':
+    case 'interrupted':
+      return 'failed';
+    case 'cancelled':
+      return 'offline';
+    default:
+      return 'running';
+  }
+}
+
 export function phaseTone(phase: Phase): Tone {
   switch (phase.state) {
     case 'running':

@@ -12,6 +12,8 @@ export interface Piece {
   classes: string;
   color: string | null;
   background: string | null;
+  /** Which of the links it belongs to. */
+  link?: number;
 }
 
 export interface Range {
@@ -78,14 +80,15 @@ export function parseStyle(tokens: string): Style {
   return style;
 }
 
-/** Cuts `text` wherever a span, a hit or the selection begins or ends. Ranges outside the text are clipped. */
+/** Cuts `text` wherever a span, a hit, a link or the selection begins or ends. Ranges outside the text are clipped. */
 export function pieces(
   text: string,
   spans: readonly Span[],
   hits: readonly Range[],
   selection: Range | null,
+  links: readonly Range[] = [],
 ): Piece[] {
-  if (spans.length === 0 && hits.length === 0 && selection === null) {
+  if (spans.length === 0 && hits.length === 0 && selection === null && links.length === 0) {
     return [{ text, classes: '', color: null, background: null }];
   }
   const cuts = new Set<number>([0, text.length]);
@@ -100,6 +103,10 @@ export function pieces(
     cut(start);
     cut(end);
   }
+  for (const { start, end } of links) {
+    cut(start);
+    cut(end);
+  }
   if (selection) {
     cut(selection.start);
     cut(selection.end);
@@ -108,14 +115,17 @@ export function pieces(
   const out: Piece[] = [];
   let span = 0;
   let hit = 0;
+  let link = 0;
   for (let i = 0; i + 1 < edges.length; i++) {
     const start = edges[i]!;
     const end = edges[i + 1]!;
     while (span < spans.length && spans[span]![1] <= start) span++;
     while (hit < hits.length && hits[hit]!.end <= start) hit++;
+    while (link < links.length && links[link]!.end <= start) link++;
     const current = spans[span];
     const style = current && current[0] <= start ? parseStyle(current[2]) : PLAIN;
     let classes = style.classes;
+    const linked = links[link];
     const hitHere = hits[hit];
     if (hitHere && hitHere.start <= start) classes += ' hit';
     if (selection && selection.start <= start && end <= selection.end) classes += ' selected';
@@ -124,6 +134,7 @@ export function pieces(
       classes: classes.trim(),
       color: style.color,
       background: style.background,
+      ...(linked && linked.start <= start ? { link } : {}),
     });
   }
   return out;
@@ -141,6 +152,19 @@ export function findHits(text: string, matcher: RegExp | null, most = 200): Rang
       continue;
     }
     out.push({ start: match.index, end: match.index + match[0].length });
+  }
+  return out;
+}
+
+/** Where several patterns occur, joined where they overlap. */
+export function findAll(text: string, matchers: readonly RegExp[]): Range[] {
+  if (matchers.length < 2) return findHits(text, matchers[0] ?? null);
+  const found = matchers.flatMap((matcher) => findHits(text, matcher)).sort((a, b) => a.start - b.start);
+  const out: Range[] = [];
+  for (const range of found) {
+    const last = out.at(-1);
+    if (last && range.start < last.end) last.end = Math.max(last.end, range.end);
+    else out.push({ ...range });
   }
   return out;
 }

@@ -69,6 +69,21 @@ describe('filtered rows', () => {
     }
   });
 
+  it('leaves lines around each match, joined where they meet', () => {
+    const display = new FilteredDisplay(100, [0, 50, 54], [], 3);
+    expect(shownRows(display).rows).toEqual([0, 1, 2, 3, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57]);
+    const next = random(13);
+    for (let round = 0; round < 100; round++) {
+      const total = 1 + Math.floor(next() * 80);
+      const around = Math.floor(next() * 5);
+      const matched = Array.from({ length: total }, (_, row) => row).filter(() => next() < 0.1);
+      const near = (row: number) => matched.some((match) => Math.abs(match - row) <= around);
+      const { rows, hidden } = shownRows(new FilteredDisplay(total, matched, [], around));
+      expect(rows).toEqual(Array.from({ length: total }, (_, row) => row).filter(near));
+      expect(rows.length + hidden).toBe(total);
+    }
+  });
+
   it('shows what was revealed around a match', () => {
     const display = new FilteredDisplay(100, [50], [{ from: 48, to: 53 }]);
     expect(shownRows(display)).toEqual({ rows: [48, 49, 50, 51, 52], hidden: 95 });

@@ -97,8 +97,9 @@ export class FilteredDisplay implements Display {
   /** Alternating shown and hidden stretches, with the position each begins at. */
   private readonly parts: { from: number; to: number; hidden: boolean; position: number }[] = [];
 
-  constructor(total: number, matched: readonly number[], revealed: readonly Stretch[]) {
-    const shown = joinStretches([...runs(matched), ...revealed], total);
+  /** `around` rows stay on both sides of each match. */
+  constructor(total: number, matched: readonly number[], revealed: readonly Stretch[], around = 0) {
+    const shown = joinStretches([...runs(matched, around), ...revealed], total);
     let row = 0;
     let position = 0;
     const add = (from: number, to: number, hidden: boolean): void => {
@@ -143,13 +144,13 @@ export class FilteredDisplay implements Display {
   }
 }
 
-/** Joins ascending row numbers into stretches. */
-function runs(rows: readonly number[]): Stretch[] {
+/** Joins ascending row numbers, with some around each, into stretches. */
+function runs(rows: readonly number[], around: number): Stretch[] {
   const out: Stretch[] = [];
   for (const row of rows) {
     const last = out.at(-1);
-    if (last && row <= last.to) last.to = Math.max(last.to, row + 1);
-    else out.push({ from: row, to: row + 1 });
+    if (last && row - around <= last.to) last.to = Math.max(last.to, row + around + 1);
+    else out.push({ from: row - around, to: row + around + 1 });
   }
   return out;
 }

@@ -3,7 +3,8 @@
  * the bounded answer, and keeps the answer fresh while the log grows.
  */
 import { ApiError, type Api } from '../api/client';
-import type { Matches, Query } from '../api/types';
+import type { FoundMatches, Matches, Query } from '../api/types';
+import { patternsOf } from '../query/terms';
 import { t } from '../shared/strings';
 import { matcherFor } from './ansi';
 
@@ -11,9 +12,15 @@ export type LevelFilter = 'all' | 'warning' | 'error';
 export type SearchState =
   | { kind: 'idle' }
   | { kind: 'searching' }
-  | { kind: 'found'; matches: Matches }
+  | { kind: 'found'; matches: FoundMatches }
   | { kind: 'failed'; message: string };
 
+/** Lines that a filter leaves around each match. */
+export const CONTEXTS = [0, 1, 3, 10] as const;
+export type Context = (typeof CONTEXTS)[number];
+
+/** As fine as the minimap can show. */
+const BUCKETS = 400;
 const TYPING_PAUSE_MS = 160;
 /** A growing log is searched again at most this often, and never more than a quarter of the time. */
 const REFRESH_MS = 1500;
@@ -23,13 +30,26 @@ export class Search {
   regex = $state(false);
   matchCase = $state(false);
   level = $state<LevelFilter>('all');
+  /** `q` is in the search language; plain text, or a regular expression, otherwise. */
+  language = $state(false);
   onlyMatches = $state(false);
+  context = $state<Context>(0);
   hits = $state.raw<SearchState>({ kind: 'idle' });
   /** Rows that pass the filter, or null when everything is shown. */
   private levelRows = $state.raw<Matches | null>(null);
 
-  readonly matcher = $derived(matcherFor(this.q, this.regex, this.matchCase));
+  readonly matchers = $derived.by<readonly RegExp[]>(() => {
+    if (this.language) return patternsOf(this.q);
+    const matcher = matcherFor(this.q, this.regex, this.matchCase);
+    return matcher ? [matcher] : [];
+  });
   readonly hitRows = $derived<readonly number[]>(this.hits.kind === 'found' ? this.hits.matches.rows : []);
+  /** Where the minimap shows matches: in all of the log, also beyond those that are listed. */
+  readonly hitPlaces = $derived<readonly number[]>(
+    this.hits.kind === 'found' && this.hits.matches.buckets
+      ? this.hits.matches.buckets.map(([from]) => from)
+      : this.hitRows,
+  );
   readonly filter = $derived.by<Matches | null>(() => {
     if (this.onlyMatches && this.q !== '') return this.hits.kind === 'found' ? this.hits.matches : null;
     return this.level === 'all' ? null : this.levelRows;
@@ -72,7 +92,11 @@ export class Search {
 
   query(): Query {
     return {
-      ...(this.q === '' ? {} : { q: this.q, regex: this.regex, case: this.matchCase }),
+      ...(this.q === ''
+        ? {}
+        : this.language
+          ? { q: this.q, lang: true }
+          : { q: this.q, regex: this.regex, case: this.matchCase }),
       ...(this.level === 'all' ? {} : { level: this.level }),
     };
   }
@@ -104,7 +128,7 @@ export class Search {
     this.running = true;
     try {
       const [hits, levelRows] = await Promise.all([
-        this.q === '' ? null : this.api.matches(this.id, this.query()),
+        this.q === '' ? null : this.api.matches(this.id, this.query(), BUCKETS),
         this.level === 'all' || (this.onlyMatches && this.q !== '')
           ? null
           : this.api.matches(this.id, { level: this.level }),

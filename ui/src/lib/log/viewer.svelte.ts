@@ -62,7 +62,7 @@ export class Viewer {
 
   readonly display = $derived.by<Display>(() => {
     const filter = this.search.filter;
-    if (filter) return new FilteredDisplay(this.total, filter.rows, this.revealed);
+    if (filter) return new FilteredDisplay(this.total, filter.rows, this.revealed, this.search.context);
     const stretches: Stretch[] = [];
     for (const phase of this.phases) {
       if (this.folded.has(phase.index)) stretches.push(this.bodyOf(phase));

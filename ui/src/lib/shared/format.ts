@@ -10,6 +10,19 @@ export function plural(value: number, one: string, many: string): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** `9,870`, then `123 k`, `4.1 M`, `2.0 G`: counts that are only told to give a size. */
+export function roughly(value: number): string {
+  if (value < 100_000) return count(value);
+  const units = ['k', 'M', 'G'];
+  let scaled = value / 1000;
+  let unit = 0;
+  while (scaled >= 999.5 && unit < units.length - 1) {
+    scaled /= 1000;
+    unit++;
+  }
+  return `${scaled < 10 ? scaled.toFixed(1) : Math.round(scaled)} ${units[unit]}`;
+}
+
 export function bytes(value: number): string {
   if (value < 1000) return `${value} B`;
   const units = ['kB', 'MB', 'GB', 'TB'];
@@ -71,6 +84,13 @@ export function day(at: number, now: number): string {
 
 export function dayTime(at: number, now: number): string {
   return `${day(at, now)} ${clockTime(at)}`;
+}
+
+/** `14:30` within a day or so, `26 Nov` within months, else with the year: what stands under an axis of that length. */
+export function axisTime(at: number, spanUs: number): string {
+  if (spanUs <= 36 * 3600 * 1e6) return clockTime(at).slice(0, spanUs < 600e6 ? 8 : 5);
+  const text = dayFormat.format(new Date(at / 1000));
+  return spanUs < 300 * 86_400e6 ? text.replace(/ \d{4}$/, '') : text;
 }
 
 /** Offset from a start, `+1:52.204`; earlier than the start reads `−0:00.310`. */

@@ -8,11 +8,13 @@ interface Stored {
   timeMode: TimeMode;
   singleKeys: boolean;
   dismissed: string[];
+  recentSearches: string[];
 }
 
 const KEY = 'deckport.preferences';
 /** Old dismissals fall off the end; a deployment that old is not shown as needing anyone anyway. */
 const DISMISSED_KEPT = 500;
+const RECENT_KEPT = 12;
 
 export class Preferences {
   theme = $state<Theme>('system');
@@ -20,6 +22,8 @@ export class Preferences {
   /** Single-letter shortcuts can be turned off (WCAG 2.1.4). */
   singleKeys = $state(true);
   dismissed = $state.raw<ReadonlySet<string>>(new Set());
+  /** What was searched for on this machine, newest first. */
+  recentSearches = $state.raw<readonly string[]>([]);
 
   constructor(private readonly storage: Storage) {
     let stored: Partial<Stored> = {};
@@ -32,6 +36,9 @@ export class Preferences {
     if (stored.timeMode === 'absolute' || stored.timeMode === 'phase') this.timeMode = stored.timeMode;
     if (stored.singleKeys === false) this.singleKeys = false;
     if (Array.isArray(stored.dismissed)) this.dismissed = new Set(stored.dismissed);
+    if (Array.isArray(stored.recentSearches)) {
+      this.recentSearches = stored.recentSearches.filter((query) => typeof query === 'string');
+    }
   }
 
   setTheme(theme: Theme): void {
@@ -61,12 +68,24 @@ export class Preferences {
     this.save();
   }
 
+  rememberSearch(query: string): void {
+    const others = this.recentSearches.filter((other) => other !== query);
+    this.recentSearches = [query, ...others].slice(0, RECENT_KEPT);
+    this.save();
+  }
+
+  forgetSearches(): void {
+    this.recentSearches = [];
+    this.save();
+  }
+
   private save(): void {
     const stored: Stored = {
       theme: this.theme,
       timeMode: this.timeMode,
       singleKeys: this.singleKeys,
       dismissed: [...this.dismissed],
+      recentSearches: [...this.recentSearches],
     };
     try {
       this.storage.setItem(KEY, JSON.stringify(stored));

@@ -1,8 +1,18 @@
 /** Hash routing: the same links work in the desktop shell, in a browser, and as `deckport://…`. */
 
+/** Side by side on one clock, on the time since each start, each by itself, or as one list. */
+export type TogetherView = 'time' | 'start' | 'free' | 'merged';
+const TOGETHER_VIEWS: readonly string[] = ['time', 'start', 'free', 'merged'];
+/** More do not fit beside each other. */
+export const TOGETHER_MOST = 4;
+
 export type Route =
   | { name: 'live' }
-  | { name: 'deployment'; id: string; seq: number | null }
+  | { name: 'deployment'; id: string; seq: number | null; row?: number }
+  | { name: 'history'; q: string }
+  | { name: 'together'; runs: string[]; view: TogetherView }
+  | { name: 'comparison'; id: string; other: string }
+  | { name: 'signatures'; id: string | null }
   | { name: 'settings' }
   | { name: 'unknown'; path: string };
 
@@ -12,17 +22,43 @@ export function parseRoute(hash: string): Route {
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
   if (parts[0] === 'settings') return { name: 'settings' };
+  const query = new URLSearchParams(search);
+  if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
+  if (parts[0] === 'together') {
+    const view = query.get('view') ?? '';
+    return {
+      name: 'together',
+      runs: [...new Set(query.getAll('run'))].slice(0, TOGETHER_MOST),
+      view: TOGETHER_VIEWS.includes(view) ? (view as TogetherView) : 'time',
+    };
+  }
+  if (parts[0] === 'compare' && parts[1]) {
+    return { name: 'comparison', id: decoded(parts[1]), other: query.get('with') ?? 'last-good' };
+  }
+  if (parts[0] === 'signatures') return { name: 'signatures', id: parts[1] ? decoded(parts[1]) : null };
   if ((parts[0] === 'deployments' || parts[0] === 'deployment') && parts[1]) {
-    const seq = Number(new URLSearchParams(search).get('seq') ?? Number.NaN);
-    let id: string;
-    try {
-      id = decodeURIComponent(parts[1]);
-    } catch {
-      id = parts[1];
-    }
-    return { name: 'deployment', id, seq: Number.isSafeInteger(seq) && seq >= 0 ? seq : null };
+    const row = whole(query.get('row'));
+    return {
+      name: 'deployment',
+      id: decoded(parts[1]),
+      seq: whole(query.get('seq')),
+      ...(row === null ? {} : { row }),
+    };
   }
   return { name: 'unknown', path: raw };
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+function whole(text: string | null): number | null {
+  const value = Number(text ?? Number.NaN);
+  return text !== '' && Number.isSafeInteger(value) && value >= 0 ? value : null;
 }
 
 export function liveLink(): string {
@@ -31,6 +67,30 @@ export function liveLink(): string {
 
 export function deploymentLink(id: string, seq?: number): string {
   return `#/deployments/${encodeURIComponent(id)}${seq === undefined ? '' : `?seq=${seq}`}`;
+}
+
+/** The link to a line by its number from zero, where its record is not known. */
+export function rowLink(id: string, row: number): string {
+  return `#/deployments/${encodeURIComponent(id)}?row=${row}`;
+}
+
+export function historyLink(q = ''): string {
+  return q === '' ? '#/history' : `#/history?q=${encodeURIComponent(q)}`;
+}
+
+export function togetherLink(runs: readonly string[] = [], view: TogetherView = 'time'): string {
+  const query = new URLSearchParams(runs.map((run) => ['run', run]));
+  if (view !== 'time') query.set('view', view);
+  const text = query.toString();
+  return text === '' ? '#/together' : `#/together?${text}`;
+}
+
+export function comparisonLink(id: string, other = 'last-good'): string {
+  return `#/compare/${encodeURIComponent(id)}?with=${encodeURIComponent(other)}`;
+}
+
+export function signaturesLink(id?: string): string {
+  return id === undefined ? '#/signatures' : `#/signatures/${encodeURIComponent(id)}`;
 }
 
 export function settingsLink(): string {
@@ -60,5 +120,11 @@ export class Router {
     } else {
       location.hash = hash;
     }
+  }
+
+  /** Changes the address in place: going back does not come here. */
+  replace(link: string): void {
+    history.replaceState(null, '', link);
+    this.route = parseRoute(location.hash);
   }
 }

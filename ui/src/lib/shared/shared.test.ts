@@ -1,9 +1,17 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { quote, wrapCommand } from '../live/teach';
 import { Clock } from './clock.svelte';
-import { bytes, duration, offset, percent } from './format';
+import { axisTime, bytes, duration, offset, percent, roughly } from './format';
 import { Preferences } from './preferences.svelte';
-import { deploymentLink, parseRoute } from './router.svelte';
+import {
+  comparisonLink,
+  deploymentLink,
+  historyLink,
+  parseRoute,
+  rowLink,
+  signaturesLink,
+  togetherLink,
+} from './router.svelte';
 
 describe('format', () => {
   it.each([
@@ -18,6 +26,19 @@ describe('format', () => {
     [999_600, '1.0 MB'],
     [412e9, '412 GB'],
   ])('%d bytes is %s', (value, text) => expect(bytes(value)).toBe(text));
+  it.each([
+    [9_870, '9,870'],
+    [123_456, '123 k'],
+    [4_123_456, '4.1 M'],
+    [999_600_000, '1.0 G'],
+  ])('%d is roughly %s', (value, text) => expect(roughly(value)).toBe(text));
+  it('writes under an axis what tells its times apart', () => {
+    const at = new Date(2026, 10, 26, 14, 30, 5).getTime() * 1000;
+    expect(axisTime(at, 60e6)).toBe('14:30:05');
+    expect(axisTime(at, 3600e6)).toBe('14:30');
+    expect(axisTime(at, 7 * 86_400e6)).toBe('26 Nov');
+    expect(axisTime(at, 400 * 86_400e6)).toBe('26 Nov 2026');
+  });
   it('never says done before it is', () => expect(percent(0.999)).toBe('99 %'));
   it('keeps milliseconds exact', () => expect(offset(59_999_900)).toBe('+0:59.999'));
 });
@@ -51,10 +72,28 @@ describe('routes', () => {
     ['#/deployments/a-b?seq=12', { name: 'deployment', id: 'a-b', seq: 12 }],
     ['#/deployments/a-b?seq=-1', { name: 'deployment', id: 'a-b', seq: null }],
     ['#/deployments/a-b', { name: 'deployment', id: 'a-b', seq: null }],
+    ['#/deployments/a-b?row=4160', { name: 'deployment', id: 'a-b', seq: null, row: 4160 }],
+    ['#/history', { name: 'history', q: '' }],
+    ['#/history?q=a%3Ab+c%20%22d%3F%22', { name: 'history', q: 'a:b c "d?"' }],
+    ['#/together?run=a&run=b&run=a&view=merged', { name: 'together', runs: ['a', 'b'], view: 'merged' }],
+    [
+      '#/together?run=a&run=b&run=c&run=d&run=e&view=x',
+      { name: 'together', runs: ['a', 'b', 'c', 'd'], view: 'time' },
+    ],
+    ['#/compare/a-b', { name: 'comparison', id: 'a-b', other: 'last-good' }],
+    ['#/signatures', { name: 'signatures', id: null }],
     ['#/fleet', { name: 'unknown', path: 'fleet' }],
   ])('%s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
   it('come back from their links', () => {
     expect(parseRoute(deploymentLink('x/y', 0))).toEqual({ name: 'deployment', id: 'x/y', seq: 0 });
+    expect(parseRoute(rowLink('x/y', 0))).toEqual({ name: 'deployment', id: 'x/y', seq: null, row: 0 });
+    for (const q of ['', 'a & b=c', '"100 %" +x #1 ?', 'ü/\\']) {
+      expect(parseRoute(historyLink(q))).toEqual({ name: 'history', q });
+    }
+    const runs = ['a', 'b/c'];
+    expect(parseRoute(togetherLink(runs, 'start'))).toEqual({ name: 'together', runs, view: 'start' });
+    expect(parseRoute(comparisonLink('a/b', 'c&d'))).toEqual({ name: 'comparison', id: 'a/b', other: 'c&d' });
+    expect(parseRoute(signaturesLink('a/b'))).toEqual({ name: 'signatures', id: 'a/b' });
   });
 });
 
@@ -64,9 +103,11 @@ describe('preferences', () => {
     const first = new Preferences(localStorage);
     first.setTheme('light');
     first.dismiss('one');
+    for (const query of ['a', 'b', 'a']) first.rememberSearch(query);
     const second = new Preferences(localStorage);
     expect(second.theme).toBe('light');
     expect(second.dismissed.has('one')).toBe(true);
+    expect(second.recentSearches).toEqual(['a', 'b']);
     localStorage.setItem('deckport.preferences', '{broken');
     expect(new Preferences(localStorage).theme).toBe('system');
   });

@@ -3,6 +3,10 @@ import { getContext, setContext } from 'svelte';
 import type { Api } from '../api/client';
 import type { Info } from '../api/types';
 import type { LiveConnection } from '../connection/connection.svelte';
+import type { KnownRuns } from '../history/known.svelte';
+import type { Results } from '../history/results.svelte';
+import type { SavedSearches } from '../history/saved.svelte';
+import type { HistorySearch } from '../history/search.svelte';
 import type { Host } from '../host';
 import type { Fleet } from '../live/fleet.svelte';
 import type { Clock } from '../shared/clock.svelte';
@@ -15,6 +19,11 @@ export interface App {
   api: Api;
   connection: LiveConnection;
   fleet: Fleet;
+  known: KnownRuns;
+  /** The search that History shows; it stays while other screens are looked at. */
+  search: HistorySearch;
+  results: Results;
+  saved: SavedSearches;
   clock: Clock;
   preferences: Preferences;
   router: Router;
@@ -22,6 +31,13 @@ export interface App {
   /** Null until the collector answered. */
   info(): Info | null;
   showShortcuts(): void;
+}
+
+/** What can be given to someone else: the address of a screen, from its link. */
+export function shareable(host: Host, link: string): string {
+  if (host.kind === 'desktop')
+    return `deckport://${link.replace(/^#\//, '').replace(/^deployments\//, 'deployment/')}`;
+  return `${location.origin}${location.pathname}${link}`;
 }
 
 const KEY = Symbol('app');

@@ -1,3 +1,12 @@
+/** Where the letter after g goes. */
+export const afterG: Record<string, string> = {
+  l: '/live',
+  h: '/history',
+  b: '/together',
+  f: '/signatures',
+  s: '/settings',
+};
+
 /** The keyboard, as the sheet shows it. The handlers stand with what they act on. */
 export const sheet: { title: string; keys: [string, string][] }[] = [
   {
@@ -6,6 +15,9 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['Ctrl+K', 'Go anywhere'],
       ['?', 'This sheet'],
       ['g+l', 'Live'],
+      ['g+h', 'History'],
+      ['g+f', 'Failures'],
+      ['g+b', 'Side by side'],
       ['g+s', 'Settings'],
     ],
   },
@@ -14,6 +26,19 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     keys: [
       ['↑ ↓', 'Previous, next deployment'],
       ['Enter', 'Open it'],
+    ],
+  },
+  {
+    title: 'History',
+    keys: [
+      ['/', 'Go to the search field'],
+      ['j k ↑ ↓', 'Next, previous match'],
+      ['Enter', 'Open the log there'],
+      ['Space', 'Show or hide the lines around it'],
+      ['o', 'Fold or unfold the run'],
+      ['y', 'Copy link to the line'],
+      ['Ctrl+C', 'Copy the line'],
+      ['Esc', 'Stop searching, leave the field'],
     ],
   },
   {
@@ -36,6 +61,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['/', 'Find in the whole log'],
       ['n N', 'Next, previous match'],
       ['y', 'Copy link to the line'],
+      ['u', 'Web addresses in the line'],
       ['Shift+↑ Shift+↓', 'Select line by line'],
       ['Ctrl+C', 'Copy the selection'],
       ['Esc', 'Leave find, drop the selection'],

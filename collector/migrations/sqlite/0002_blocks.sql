@@ -21,6 +21,8 @@ create table tail (
     rows_count   integer not null,
     first_byte   integer not null,
     bytes        integer not null,
+    first_at     integer not null,
+    last_at      integer not null,
     received_at  integer not null,
     goes_on      integer not null,
     open_row     integer not null,
@@ -76,3 +78,6 @@ create table filter_slice (
     bits     blob    not null,
     primary key (chunk, group_id)
 ) strict, without rowid;
+
+-- Who looks for runs that changed.
+create index deployment_updated on deployment (updated_at);

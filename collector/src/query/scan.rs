@@ -1,0 +1,134 @@
+//! Scanning: finding rows in the text of a whole block, without looking at each.
+//!
+//! One pattern runs over the block; a hit names the row that it lies in, and the scan goes on behind that row. The
+//! pattern is necessary for a row to match, and often sufficient ([`Scan::exact`]). It sees the same as a
+//! pattern that is given one row: [`super::pattern`] keeps it from leaving a row, and a row's edges read the same at a
+//! line break and at a text's end.
+
+use super::expr::{RowExpr, RowTerm};
+use super::pattern;
+use super::text::TextTerm;
+use regex_automata::Input;
+use regex_automata::meta::Regex;
+use regex_syntax::hir::Hir;
+use std::ops::Range;
+
+/// What to scan for. Clone it for each thread: clones do not contend for memory to match in.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    regex: Option<Regex>,
+    exact: bool,
+}
+
+/// The terms of which one must be found.
+struct Pick<'a> {
+    terms: Vec<&'a TextTerm>,
+    exact: bool,
+    /// The length of the shortest literal that must be found.
+    strength: usize,
+}
+
+impl Scan {
+    /// Finds every row.
+    pub const fn everything() -> Self {
+        Self { regex: None, exact: true }
+    }
+
+    pub fn of(expr: &RowExpr) -> Self {
+        let none = Self { regex: None, exact: false };
+        let Some(pick) = pick(expr) else { return none };
+        let regex = match pick.terms.as_slice() {
+            [only] => Some(only.regex().clone()),
+            terms => {
+                let joined =
+                    Hir::alternation(terms.iter().map(|term| term.hir().clone()).collect());
+                // Too large together: every row is looked at, which finds the same.
+                pattern::compile(&joined, pattern::LITERAL_BYTES)
+            }
+        };
+        regex.map_or(none, |regex| Self { regex: Some(regex), exact: pick.exact })
+    }
+
+    /// Every row that is found matches. Otherwise [`RowExpr::matches`](super::Tree::matches) decides.
+    pub fn exact(&self) -> bool {
+        self.exact
+    }
+
+    /// There is something to scan for. Otherwise every row is found.
+    pub fn selective(&self) -> bool {
+        self.regex.is_some()
+    }
+
+    /// The rows of `text`, which is what is shown of them, that may match. Rows end with a line feed or with the text; a carriage return before the end
+    /// is not part of the row. Behind the last line feed there is a row only if there is text.
+    pub fn rows<'a>(&'a self, text: &'a [u8]) -> Rows<'a> {
+        Rows { scan: self, text, next: 0 }
+    }
+}
+
+/// The rows that a scan finds, as ranges of the text without line ends.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    scan: &'a Scan,
+    text: &'a [u8],
+    /// Where the next row begins.
+    next: usize,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.next >= self.text.len() {
+            return None;
+        }
+        let hit = match &self.scan.regex {
+            None => self.next,
+            Some(regex) => {
+                let input = Input::new(self.text).range(self.next..).earliest(true);
+                let Some(end) = regex.search_half(&input) else {
+                    self.next = self.text.len();
+                    return None;
+                };
+                // What is scanned for has at least one byte, and its last one is in the row.
+                end.offset() - 1
+            }
+        };
+        let start = memchr::memrchr(b'\n', &self.text[self.next..hit])
+            .map_or(self.next, |at| self.next + at + 1);
+        let end = memchr::memchr(b'\n', &self.text[hit..]).map_or(self.text.len(), |at| hit + at);
+        self.next = end + 1;
+        let row = &self.text[start..end];
+        Some(start..end - usize::from(row.last() == Some(&b'\r')))
+    }
+}
+
+fn pick(expr: &RowExpr) -> Option<Pick<'_>> {
+    match expr {
+        RowExpr::And(parts) => {
+            let best = parts.iter().filter_map(pick).max_by_key(|pick| pick.strength)?;
+            Some(Pick { exact: false, ..best })
+        }
+        RowExpr::Or(parts) => {
+            let picks: Vec<Pick<'_>> = parts.iter().map(pick).collect::<Option<_>>()?;
+            Some(Pick {
+                exact: picks.iter().all(|pick| pick.exact),
+                strength: picks.iter().map(|pick| pick.strength).min()?,
+                terms: picks.into_iter().flat_map(|pick| pick.terms).collect(),
+            })
+        }
+        RowExpr::Not(_) => None,
+        RowExpr::Term(RowTerm::Text(term)) => (!pattern::may_be_empty(term.hir())).then(|| Pick {
+            terms: vec![term],
+            exact: true,
+            strength: term.need().strength(),
+        }),
+        RowExpr::Term(
+            RowTerm::Level(_)
+            | RowTerm::Kind(_)
+            | RowTerm::Phase(_)
+            | RowTerm::Step(_)
+            | RowTerm::Time(_),
+        ) => None,
+    }
+}

@@ -1,0 +1,75 @@
+//! Every run in short, in memory: what queries ask of runs, without asking the database each time.
+//!
+//! It is brought up to date before each search, by what the table says has changed. A run is written within a second of what it
+//! does, so a search is at most so far behind.
+
+use crate::log::StreamKey;
+use crate::query::RunOutcome;
+use crate::store::{ReadError, Store};
+use deckport_protocol::{ConsoleId, DeploymentId, OrganisationId, Tenant};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A run, as far as searches ask.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub stream: StreamKey,
+    pub id: DeploymentId,
+    pub organisation: OrganisationId,
+    pub console_id: ConsoleId,
+    pub console: Arc<str>,
+    pub template: Arc<str>,
+    pub state: Arc<str>,
+}
+
+impl Run {
+    pub(super) fn outcome(&self) -> RunOutcome {
+        let known = RunOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == &*self.state);
+        known.unwrap_or(RunOutcome::Running)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    runs: HashMap<StreamKey, Arc<Run>>,
+    /// Everything that changed before is known.
+    until: i64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Directory(tokio::sync::Mutex<Known>);
+
+const CHANGED: &str = "select stream, id, organisation_id, console_id, name, template, state, updated_at \
+     from deployment where updated_at >= $1 and retired_at is null";
+
+impl Directory {
+    /// All runs of a tenant, as of now.
+    pub(super) async fn runs(
+        &self,
+        store: &Store,
+        tenant: Tenant,
+    ) -> Result<Vec<Arc<Run>>, ReadError> {
+        let mut known = self.0.lock().await;
+        for row in store.fetch(CHANGED, [known.until.into()]).await? {
+            let run = Run {
+                stream: StreamKey(row.int(0)?),
+                id: row.parsed(1)?,
+                organisation: row.parsed(2)?,
+                console_id: row.parsed(3)?,
+                console: row.text(4)?,
+                template: row.text(5)?,
+                state: row.text(6)?,
+            };
+            known.until = known.until.max(row.int(7)?);
+            known.runs.insert(run.stream, Arc::new(run));
+        }
+        let of_tenant = |run: &&Arc<Run>| run.organisation == tenant.organisation_id;
+        Ok(known.runs.values().filter(of_tenant).cloned().collect())
+    }
+
+    /// The run is no more.
+    pub(super) async fn forget(&self, stream: StreamKey) {
+        self.0.lock().await.runs.remove(&stream);
+    }
+}

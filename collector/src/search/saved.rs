@@ -1,0 +1,198 @@
+//! Searches that are kept.
+
+use super::{Options, Search};
+use crate::log::LogError;
+use crate::query::Query;
+use crate::store::{Statement, Store, Values, Write};
+use deckport_protocol::Tenant;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Characters of a name.
+const NAME: usize = 120;
+/// Searches that one organisation keeps.
+const MOST: u64 = 500;
+
+/// What is kept of a search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SavedSearchFields {
+    pub name: String,
+    /// In the search language.
+    pub query: String,
+    /// Rows that match are worth telling somebody; alert rules build on it.
+    #[serde(default)]
+    pub alert: bool,
+}
+
+/// A search that is kept.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SavedSearch {
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    pub name: String,
+    pub query: String,
+    pub alert: bool,
+    pub created_at: i64,
+    pub updated_at: i64,
+    /// When the newest row that matches was printed.
+    #[schema(required)]
+    pub last_match_at: Option<i64>,
+    /// Rows that match since midnight.
+    pub matches_today: u64,
+}
+
+/// Why a search is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    #[error("{0}")]
+    Query(#[from] crate::query::Problem),
+    #[error("a name has 1 to {NAME} characters")]
+    Name,
+    #[error("{MOST} searches are kept already; delete one first")]
+    Many,
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+const ALL: &str = "select id, name, query, alert, created_at, updated_at from saved_search \
+     where organisation_id = $1 and ($2 is null or id = $2) order by name, id";
+
+fn of_row(row: &Values) -> Result<SavedSearch, LogError> {
+    Ok(SavedSearch {
+        id: row.parsed(0)?,
+        name: row.text(1)?.as_ref().to_owned(),
+        query: row.text(2)?.as_ref().to_owned(),
+        alert: row.int(3)? != 0,
+        created_at: row.int(4)?,
+        updated_at: row.int(5)?,
+        last_match_at: None,
+        matches_today: 0,
+    })
+}
+
+impl Search {
+    /// All searches that are kept, by name, with what they find now. `tz`: minutes east of UTC, for midnight.
+    pub async fn saved(
+        &self,
+        tenant: Tenant,
+        now_us: i64,
+        tz: i32,
+    ) -> Result<Vec<SavedSearch>, LogError> {
+        let organisation = tenant.organisation_id.to_string();
+        let rows = self.store.fetch(ALL, [organisation.into(), None::<&str>.into()]).await?;
+        let mut all = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let mut saved = of_row(row)?;
+            self.look_again(tenant, &mut saved, now_us, tz).await?;
+            all.push(saved);
+        }
+        Ok(all)
+    }
+
+    async fn look_again(
+        &self,
+        tenant: Tenant,
+        saved: &mut SavedSearch,
+        now_us: i64,
+        tz: i32,
+    ) -> Result<(), LogError> {
+        // What an older version understood may be no query any more; it is shown all the same.
+        let Ok(query) = Query::parse(&saved.query, now_us, tz) else { return Ok(()) };
+        let newest = Options { limit: 1, ..Options::default() };
+        let prepared = self.prepare(tenant, &query, newest).await?;
+        self.run(prepared, |news| {
+            saved.last_match_at = saved.last_match_at.or(news.hits.first().map(|hit| hit.row.at));
+            ControlFlow::Continue(())
+        })
+        .await?;
+        let Ok(today) = Query::parse(&format!("({}) after:today", saved.query), now_us, tz) else {
+            return Ok(());
+        };
+        let counted = Options { count: true, ..Options::default() };
+        let prepared = self.prepare(tenant, &today, counted).await?;
+        self.run(prepared, |news| {
+            saved.matches_today = news.progress.matched;
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps a search, or changes one; `None`: there is none with that id.
+    pub async fn save(
+        &self,
+        tenant: Tenant,
+        id: Option<Uuid>,
+        fields: &SavedSearchFields,
+        now_us: i64,
+    ) -> Result<Option<SavedSearch>, SaveError> {
+        Query::parse(&fields.query, now_us, 0)?;
+        let name = fields.name.trim();
+        if name.is_empty() || name.chars().count() > NAME {
+            return Err(SaveError::Name);
+        }
+        let organisation = tenant.organisation_id.to_string();
+        let statement = match id {
+            Some(id) => Statement {
+                sql: "update saved_search set name = $3, query = $4, alert = $5, updated_at = $6 \
+                      where id = $1 and organisation_id = $2",
+                values: vec![
+                    id.to_string().into(),
+                    organisation.clone().into(),
+                    name.into(),
+                    fields.query.as_str().into(),
+                    i64::from(fields.alert).into(),
+                    now_us.into(),
+                ],
+            },
+            None => {
+                let kept = count(&self.store, &organisation).await?;
+                if kept >= MOST {
+                    return Err(SaveError::Many);
+                }
+                Statement {
+                    sql: "insert into saved_search (id, organisation_id, name, query, alert, \
+                          created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $6)",
+                    values: vec![
+                        id.unwrap_or_else(Uuid::now_v7).to_string().into(),
+                        organisation.clone().into(),
+                        name.into(),
+                        fields.query.as_str().into(),
+                        i64::from(fields.alert).into(),
+                        now_us.into(),
+                    ],
+                }
+            }
+        };
+        let id = statement.values[0].clone();
+        let write = Write { statements: vec![statement], ..Write::default() };
+        self.store.writer().write(write).await.map_err(LogError::from)?;
+        let row = self.store.fetch_one(ALL, [organisation.into(), id]).await;
+        let row = row.map_err(LogError::from)?;
+        Ok(row.as_ref().map(of_row).transpose()?)
+    }
+
+    /// No longer keeps a search; whether there was one.
+    pub async fn delete_saved(&self, tenant: Tenant, id: Uuid) -> Result<bool, LogError> {
+        let organisation = tenant.organisation_id.to_string();
+        let values = [organisation.clone().into(), Some(id.to_string()).into()];
+        let there = self.store.fetch_one(ALL, values).await?.is_some();
+        let statement = Statement {
+            sql: "delete from saved_search where id = $1 and organisation_id = $2",
+            values: vec![id.to_string().into(), organisation.into()],
+        };
+        self.store
+            .writer()
+            .write(Write { statements: vec![statement], ..Write::default() })
+            .await?;
+        Ok(there)
+    }
+}
+
+async fn count(store: &Store, organisation: &str) -> Result<u64, LogError> {
+    let sql = "select count(*) from saved_search where organisation_id = $1";
+    let row = store.fetch_one(sql, [organisation.into()]).await?;
+    Ok(row.map(|row| row.count(0)).transpose()?.unwrap_or(0))
+}

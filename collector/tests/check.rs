@@ -1,0 +1,128 @@
+//! `store check` finds what was done to what is stored.
+
+#![allow(clippy::allow_attributes, reason = "see `unwrap_used`")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+
+mod support;
+
+use deckport_collector::check::{Problem, check};
+use deckport_protocol::Outcome;
+use sqlx::Connection as _;
+use std::path::Path;
+use support::{Console, Run, config, eventually, finished, get, line, start};
+
+/// Two runs, the first of which is in blocks.
+async fn fill(dir: &Path) {
+    let collector = start(dir).await;
+    for (name, last) in [("Bay 1", true), ("Bay 2", false)] {
+        let run = Run::new(name);
+        let (mut console, _) = Console::greet(&collector, &run).await;
+        for first in (1..=190).step_by(10) {
+            console.send(run.batch(first..=first + 9)).await;
+        }
+        let mut seq = 190;
+        if last {
+            seq = 192;
+            console.send(run.frame(&[line(191, "last"), finished(192, Outcome::Succeeded)])).await;
+        }
+        console.acked(seq).await;
+    }
+    eventually("the run that ended is in a block", async || {
+        let (_, metrics) = support::text(&collector, "/metrics").await;
+        metrics.contains("deckport_blocks 1\n")
+    })
+    .await;
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    assert_eq!(body["deployments"].as_array().unwrap().len(), 2);
+    collector.shutdown().await.unwrap();
+}
+
+async fn problems(dir: &Path, repair: bool) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let checked = check(&config(dir), repair, |problem| problems.push(problem.clone())).await;
+    assert_eq!(checked.unwrap().streams, 2);
+    problems
+}
+
+async fn spoil(dir: &Path, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let done = sqlx::query(sql).execute(&mut database).await.unwrap();
+    assert!(done.rows_affected() > 0, "{sql}");
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_whole_is_called_whole_and_what_is_not_is_named() {
+    let whole = tempfile::tempdir().unwrap();
+    fill(whole.path()).await;
+    assert_eq!(problems(whole.path(), false).await, []);
+    let cases = [
+        ("update block_part set text_part = zeroblob(100)", "the text cannot be unpacked"),
+        ("update block_part set records_part = substr(records_part, 1, 20)", "the records cannot"),
+        ("delete from block_part", "the parts of a block are not there"),
+        ("delete from block", "were acknowledged and are not here"),
+        (
+            "update tail set payload = zeroblob(200) where id = (select max(id) from tail)",
+            "a frame of the tail",
+        ),
+        (
+            "delete from tail where id = (select min(id) + 2 from tail)",
+            "the tail goes on at record",
+        ),
+        ("delete from tail", "were acknowledged and are not here"),
+        ("update block set first_seq = 2", "records 1 to 1 are missing"),
+    ];
+    for (sql, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
+        spoil(dir.path(), sql).await;
+        let told = problems(dir.path(), false).await;
+        let named = told.iter().any(|problem| problem.what.contains(expected));
+        assert!(named, "{sql}: {told:#?}");
+        // What is lost is not made up.
+        assert!(problems(dir.path(), true).await.iter().any(|problem| !problem.repaired), "{sql}");
+    }
+    for (sql, expected) in [
+        ("update block_filter set bits = zeroblob(length(bits))", "filter"),
+        ("update block set errors = 7, last_at = 0", "summary"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
+        spoil(dir.path(), sql).await;
+        let told = problems(dir.path(), true).await;
+        assert!(
+            told.len() == 1 && told[0].repaired && told[0].what.contains(expected),
+            "{told:#?}"
+        );
+        assert_eq!(problems(dir.path(), false).await, [], "{sql}: it was not made anew");
+    }
+}
+
+/// A byte that was changed by somebody who also made its checksum right: only the chain can tell.
+#[tokio::test]
+async fn a_record_that_was_changed_is_found_by_its_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path()).await;
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let packed: Vec<u8> = sqlx::query_scalar("select text_part from block_part")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    let mut text = zstd::decode_all(packed.as_slice()).unwrap();
+    let at = text.windows(4).position(|window| window == b"last").unwrap();
+    text[at] = b'L';
+    let packed = zstd::encode_all(text.as_slice(), 3).unwrap();
+    // With its length in the header, as ours have it.
+    let packed = zstd::bulk::compress(&zstd::decode_all(packed.as_slice()).unwrap(), 3).unwrap();
+    sqlx::query("update block_part set text_part = ?")
+        .bind(packed)
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    let told = problems(dir.path(), false).await;
+    assert!(told.iter().any(|problem| problem.what.contains("chain")), "{told:#?}");
+}

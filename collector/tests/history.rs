@@ -1,0 +1,269 @@
+//! What stands on stored logs: search as it runs, comparison, signatures, retention, kept searches, export and import.
+
+#![allow(clippy::allow_attributes, reason = "see `unwrap_used`")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+
+mod support;
+
+use deckport_collector::{Collector, Config};
+use deckport_protocol::{Event, Outcome, Record};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use support::{Console, Dial, Run, config, event, finished, get, line, open, start};
+use tokio_tungstenite::tungstenite::Message;
+
+/// A run that installs a few packages; a failed one ends with this line.
+async fn install(collector: &Collector, name: &str, failing: Option<&str>) -> Run {
+    let run = Run::new(name);
+    let (mut console, _) = Console::greet(collector, &run).await;
+    let mut records: Vec<Record> = vec![run.started()];
+    let mut lines = vec!["Reading package lists...".to_owned()];
+    lines.extend((0..40).map(|package| format!("Unpacking package-{package} (1.{package}) ...")));
+    lines.push("Setting up game (2.4) ...".to_owned());
+    lines.extend(failing.map(str::to_owned));
+    records.push(event(2, &Event::PhaseStarted { name: "Install".into() }));
+    for text in lines {
+        records.push(line(records.len() as u64 + 1, &text));
+    }
+    let outcome = if failing.is_some() { Outcome::Failed } else { Outcome::Succeeded };
+    records.push(finished(records.len() as u64 + 1, outcome));
+    console.send(run.frame(&records)).await;
+    console.acked(records.len() as u64).await;
+    run
+}
+
+async fn ask(collector: &Collector, method: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+    use http_body_util::{BodyExt as _, Full};
+    let stream = hyper_util::rt::TokioIo::new(collector.dial());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let kind =
+        if body.first() == Some(&b'{') { "application/json" } else { "application/octet-stream" };
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "shell")
+        .header("content-type", kind)
+        .body(Full::new(bytes::Bytes::from(body)))
+        .unwrap();
+    let answer = async move {
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+    };
+    tokio::join!(answer, connection).0
+}
+
+fn read(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_search_tells_what_it_finds_while_it_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    for bay in 1..=3 {
+        install(&collector, &format!("Bay {bay}"), (bay == 2).then_some("E: no space left")).await;
+    }
+    let dial = Dial { token: collector.token(), host: None, origin: None };
+    let mut socket = open(collector.listen_addr().unwrap(), "/ws/live", dial).await.unwrap();
+    let subscribe = |id: u64, query: &str| {
+        Message::text(
+            json!({"type": "subscribe", "id": id, "topic": "search", "query": query, "limit": 50})
+                .to_string(),
+        )
+    };
+    socket.send(subscribe(1, "unpacking -console:\"bay 3\"")).await.unwrap();
+    let (mut hits, mut last) = (Vec::new(), Value::Null);
+    let snapshot = loop {
+        let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == "snapshot" {
+            break message;
+        }
+    };
+    assert!(snapshot["data"]["of_blocks"].as_u64().unwrap() >= 2);
+    loop {
+        let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == "ended" {
+            assert_eq!(message["reason"], "complete");
+            break;
+        }
+        hits.extend(message["data"]["hits"].as_array().unwrap().clone());
+        last = message["data"].clone();
+    }
+    assert_eq!(last["matched"], 80);
+    assert_eq!(last["progress"]["done"], true);
+    assert_eq!(hits.len(), 50);
+    let times: Vec<i64> = hits.iter().map(|hit| hit["row"]["at"].as_i64().unwrap()).collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "the newest first");
+    assert!(hits.iter().all(|hit| hit["phase_name"] == "Install"));
+    assert!(hits.iter().all(|hit| hit["ranges"] == json!([[0, 9]])));
+    let counted: u64 =
+        last["buckets"].as_array().unwrap().iter().map(|b| b[1].as_u64().unwrap()).sum();
+    assert_eq!(counted, 80);
+    // A query that cannot be read says so, and the socket goes on.
+    socket.send(subscribe(2, "level:loud")).await.unwrap();
+    loop {
+        let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == "error" {
+            assert_eq!(
+                (&message["id"], &message["error"]["code"]),
+                (&json!(2), &json!("bad_request"))
+            );
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_run_is_held_against_the_last_good_one_and_recognised_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let good = install(&collector, "Bay 1", None).await;
+    let why =
+        |pid| format!("dpkg: error processing package game (--configure): exit status 1 [{pid}]");
+    let first = install(&collector, "Bay 2", Some(&why(411))).await;
+    let id = first.hello.deployment_id;
+    // The good one began at the very same time here: it is chosen by hand.
+    let path = format!("/api/v1/deployments/{id}/comparison?with={}", good.hello.deployment_id);
+    let (status, compared) = get(&collector, &path).await;
+    assert_eq!(status, 200, "{compared}");
+    assert_eq!(compared["first_difference"]["kind"], "only_here");
+    assert_eq!(compared["first_difference"]["text"], why(411));
+    assert_eq!(compared["how"], "chosen");
+    let (status, _) =
+        get(&collector, &format!("/api/v1/deployments/{id}/comparison?with={id}")).await;
+    assert_eq!(status, 400);
+
+    let (_, list) = get(&collector, "/api/v1/signatures").await;
+    let signatures = list["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 1, "{list}");
+    assert_eq!((&signatures[0]["count"], &signatures[0]["new"]), (&json!(1), &json!(true)));
+    install(&collector, "Bay 3", Some(&why(98_765))).await;
+    install(&collector, "Bay 3", Some("E: Unable to locate package game")).await;
+    let (_, list) = get(&collector, "/api/v1/signatures").await;
+    let known = signatures[0]["id"].as_str().unwrap();
+    assert_eq!(list["signatures"].as_array().unwrap().len(), 2, "{list}");
+    let (status, again) = get(&collector, &format!("/api/v1/signatures/{known}")).await;
+    assert_eq!(status, 200);
+    assert_eq!((&again["count"], &again["new"]), (&json!(2), &json!(false)));
+    assert_eq!(again["consoles"].as_array().unwrap().len(), 2);
+    // What was learnt is there after a restart.
+    collector.shutdown().await.unwrap();
+    let collector = start(dir.path()).await;
+    install(&collector, "Bay 4", Some(&why(7))).await;
+    let (_, again) = get(&collector, &format!("/api/v1/signatures/{known}")).await;
+    assert_eq!(again["count"], 3);
+}
+
+#[tokio::test]
+async fn searches_are_kept_changed_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    install(&collector, "Bay 1", None).await;
+    let post =
+        |body: Value| ask(&collector, "POST", "/api/v1/searches", body.to_string().into_bytes());
+    let (status, body) =
+        post(json!({"name": "Games", "query": "\"setting up game\"", "alert": true})).await;
+    assert_eq!(status, 201);
+    let id = read(&body)["id"].as_str().unwrap().to_owned();
+    let (_, list) = get(&collector, "/api/v1/searches").await;
+    assert_eq!(list["searches"][0]["name"], "Games");
+    assert!(list["searches"][0]["last_match_at"].is_i64());
+    assert_eq!(post(json!({"name": "Bad", "query": "(", "alert": false})).await.0, 400);
+    assert_eq!(post(json!({"name": " ", "query": "a", "alert": false})).await.0, 400);
+    let path = format!("/api/v1/searches/{id}");
+    let change = json!({"name": "All games", "query": "game", "alert": false}).to_string();
+    let (status, body) = ask(&collector, "PUT", &path, change.into_bytes()).await;
+    assert_eq!((status, &read(&body)["name"]), (200, &json!("All games")));
+    assert_eq!(ask(&collector, "DELETE", &path, Vec::new()).await.0, 204);
+    assert_eq!(ask(&collector, "DELETE", &path, Vec::new()).await.0, 404);
+}
+
+#[tokio::test]
+async fn logs_are_given_back_as_the_policy_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let good = install(&collector, "Bay 1", None).await;
+    let failed = install(&collector, "Bay 2", Some("E: no space left")).await;
+    // By the console's clock they ended long ago; a run that goes on stays.
+    let running = Run::new("Bay 3");
+    let (mut console, _) = Console::greet(&collector, &running).await;
+    console.send(running.batch(1..=5)).await;
+    console.acked(5).await;
+    let policy =
+        json!({"max_age_days": 30, "max_bytes": null, "failed_age_days": 36_500}).to_string();
+    let (_, preview) =
+        ask(&collector, "POST", "/api/v1/retention/preview", policy.clone().into_bytes()).await;
+    assert_eq!(read(&preview)["deployments"], 1);
+    assert_eq!(read(&preview)["oldest"][0]["name"], "Bay 1");
+    let (_, list) = get(&collector, "/api/v1/deployments").await;
+    assert_eq!(list["deployments"].as_array().unwrap().len(), 3, "a preview does nothing");
+    let (status, now) = ask(&collector, "PUT", "/api/v1/retention", policy.into_bytes()).await;
+    assert_eq!((status, &read(&now)["deployments"]), (200, &json!(2)));
+    let gone = good.hello.deployment_id;
+    assert_eq!(get(&collector, &format!("/api/v1/deployments/{gone}")).await.0, 404);
+    let (_, found) = get(&collector, "/api/v1/search?q=unpacking&count=true").await;
+    assert_eq!(found["matched"], 40, "only the failed one is left");
+    // A console that sends it again is told that all of it is here.
+    let (_console, acked) = Console::greet(&collector, &good).await;
+    assert_eq!(acked, 45);
+    let kept = failed.hello.deployment_id;
+    assert_eq!(get(&collector, &format!("/api/v1/deployments/{kept}/rows")).await.0, 200);
+    collector.shutdown().await.unwrap();
+    let config = config(dir.path());
+    let problems = deckport_collector::check::check(&config, false, |problem| {
+        panic!("{problem:?}");
+    });
+    problems.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_goes_into_a_file_and_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let run = install(&collector, "Bay 1", Some("E: <script>no space left</script>")).await;
+    let id = run.hello.deployment_id;
+    let path = |what: &str| format!("/api/v1/deployments/{id}/{what}");
+    let (_, text) = ask(&collector, "GET", &path("export?from=1&to=3"), Vec::new()).await;
+    assert_eq!(text, b"Reading package lists...\nUnpacking package-0 (1.0) ...\n");
+    let (_, lines) = ask(&collector, "GET", &path("export?format=jsonl"), Vec::new()).await;
+    assert_eq!(lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()).count(), 44);
+    let (_, page) = ask(&collector, "GET", &path("export?format=html"), Vec::new()).await;
+    let page = String::from_utf8(page).unwrap();
+    assert!(
+        page.contains("&lt;script&gt;")
+            && !page.contains("<script>")
+            && page.ends_with("</html>\n")
+    );
+    assert_eq!(get(&collector, &path("export?format=doc")).await.0, 400);
+    let (_, raw) = ask(&collector, "GET", &path("raw"), Vec::new()).await;
+    let (status, file) = ask(&collector, "GET", &path("bundle"), Vec::new()).await;
+    assert_eq!(status, 200);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Collector::start(Config { venue: "Elsewhere".into(), ..config(elsewhere.path()) });
+    let other = other.await.unwrap();
+    for end in [0, 10, 18, 40, file.len() - 1] {
+        let (status, told) = ask(&other, "POST", "/api/v1/import", file[..end].to_vec()).await;
+        assert_eq!(status, 400, "{end}: {}", read(&told));
+    }
+    let mut damaged = file.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    assert_eq!(ask(&other, "POST", "/api/v1/import", damaged).await.0, 400);
+    let (_, none) = get(&other, "/api/v1/deployments").await;
+    assert_eq!(none["deployments"], json!([]), "what is not whole leaves nothing behind");
+    let (status, body) = ask(&other, "POST", "/api/v1/import", file.clone()).await;
+    assert_eq!((status, &read(&body)["records"]), (201, &json!(46)), "{}", read(&body));
+    let (status, body) = ask(&other, "POST", "/api/v1/import", file).await;
+    assert_eq!((status, &read(&body)["records"]), (201, &json!(0)), "again: nothing new");
+    assert_eq!(ask(&other, "GET", &path("raw"), Vec::new()).await.1, raw);
+    let (_, there) = get(&other, &format!("/api/v1/deployments/{id}")).await;
+    assert_eq!(
+        (&there["summary"]["state"], &there["summary"]["name"]),
+        (&json!("failed"), &json!("Bay 1"))
+    );
+}

@@ -1,0 +1,48 @@
+import { describe, expect, it, vi } from 'vitest';
+import { FakeHost } from '../../test/fixtures';
+import { Api } from '../api/client';
+import { Search } from './search.svelte';
+
+describe('finding in one log', () => {
+  function searching() {
+    const host = new FakeHost(() => ({
+      body: {
+        total: 20_000,
+        rows: [5, 9],
+        capped: true,
+        scanned_rows: 9,
+        buckets: [
+          [5, 2],
+          [800_000, 1],
+        ],
+      },
+    }));
+    return { host, search: new Search(new Api(host, 'here'), 'one') };
+  }
+
+  it('asks in the search language when that is chosen, and shows all places', async () => {
+    const { host, search } = searching();
+    search.language = true;
+    search.q = 'disk -cache';
+    search.matchCase = true;
+    search.changed();
+    await vi.waitFor(() => expect(search.hits.kind).toBe('found'), { timeout: 15_000 });
+    const query = new URL(host.requests[0]!.path, 'http://x').searchParams;
+    expect(Object.fromEntries(query)).toEqual({ q: 'disk -cache', lang: 'true', buckets: '400' });
+    expect(search.hitPlaces).toEqual([5, 800_000]);
+    expect(search.hitRows).toEqual([5, 9]);
+    expect(search.matchers.map((matcher) => matcher.source)).toEqual(['disk']);
+    search.close();
+  });
+
+  it('is as it was otherwise', () => {
+    const { search } = searching();
+    search.q = 'a.c';
+    expect(search.query()).toEqual({ q: 'a.c', regex: false, case: false });
+    expect(search.matchers).toEqual([/a\.c/giu]);
+    search.regex = true;
+    search.q = '(';
+    expect(search.matchers).toEqual([]);
+    search.close();
+  });
+});
