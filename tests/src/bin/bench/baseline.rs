@@ -77,7 +77,7 @@ pub(crate) async fn straight(path: &Path, streams: &[Vec<Bytes>], group: usize) 
         for rows in commit.chunks(STATEMENT_ROWS) {
             let mut sql = QueryBuilder::<Sqlite>::new(
                 "insert into tail (stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
-                 received_at, goes_on, open_row, state_before, notes, payload) ",
+                 first_at, last_at, received_at, goes_on, open_row, state_before, notes, payload) ",
             );
             let headers = rows.iter().map(|(_, frame)| Header::read(frame));
             let headers = headers.collect::<Result<Vec<_>, _>>()?;
@@ -85,7 +85,8 @@ pub(crate) async fn straight(path: &Path, streams: &[Vec<Bytes>], group: usize) 
                 let (first, last) = (header.first_seq as i64, header.last_seq as i64);
                 values.push_bind(*stream as i64).push_bind(first).push_bind(last);
                 values.push_bind(first).push_bind(last - first + 1).push_bind(first * 128);
-                values.push_bind(frame.len() as i64).push_bind(last).push_bind(0).push_bind(0);
+                values.push_bind(frame.len() as i64).push_bind(first).push_bind(last);
+                values.push_bind(last).push_bind(0).push_bind(0);
                 values.push_bind(None::<&[u8]>).push_bind(&b"\0\0\0\0"[..]).push_bind(&frame[..]);
             });
             sql.build().execute(&mut database.connection).await?;
