@@ -137,3 +137,25 @@ impl std::io::Write for Counted {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deckport_tests::spools;
+
+    /// The collector's tables change; then the baseline's statements must.
+    #[test]
+    fn frames_of_a_spool_fit_into_a_table_like_the_tail() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let long = [b'x'; 40_000];
+        let lines: [&[u8]; 3] = [b"one\n", b"two\r\n", &long];
+        let console = spools::fill_with(dir.path(), 0, lines.into_iter())?;
+        assert_eq!(console.lines, 3);
+        let frames = vec![spools::frames(&console)?];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let took = runtime.block_on(straight(&dir.path().join("straight.db"), &frames, 2))?;
+        assert!(took.seconds > 0.0);
+        assert!(packed(&long, 3)? < 1000);
+        Ok(())
+    }
+}
