@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _, QueryBuilder, Sqlite};
 use std::path::Path;
 use std::time::Instant;
 
-const MIGRATION: &str = include_str!("../../../../collector/migrations/0002_blocks.sql");
+const MIGRATION: &str = include_str!("../../../../collector/migrations/sqlite/0002_blocks.sql");
 /// As the collector's writer has it.
 const STATEMENT_ROWS: usize = 64;
 const WAL_BYTES: u64 = 32 * 1024 * 1024;
