@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The tail's bound, in multiples of what it is sealed at.
-const FULL: usize = 4;
+const FULL: usize = 3;
 
 static TAIL: Table = Table {
     insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
