@@ -239,7 +239,7 @@ impl Log {
             }
         });
         let groups = self.filters.groups();
-        if groups.is_empty() {
+        if groups.is_empty() || all.is_empty() {
             return Ok(Some(passed));
         }
         let chunks: HashSet<i64> = all.iter().map(|&place| filter::chunk_of(place)).collect();
