@@ -259,12 +259,7 @@ fn naive(records: &[Record]) -> Vec<Row> {
 }
 
 /// Pages and searches are those of the whole stream.
-async fn read_like_a_reader(
-    log: &Log,
-    stream: StreamKey,
-    expected: &[Row],
-    pages: &[(u64, u64)],
-) {
+async fn read_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row], pages: &[(u64, u64)]) {
     for &(from, count) in pages {
         let from = from % (expected.len() as u64 + 2);
         let page = log.page(stream, from, count, usize::MAX).await.unwrap();
