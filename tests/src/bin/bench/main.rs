@@ -102,6 +102,13 @@ enum Helper {
         #[arg(long, default_value_t = DISTINCT)]
         lines: u64,
     },
+    /// How well failing lines are grouped, on labelled logs: the share of lines whose group is exactly their label's, beside the
+    /// library alone.
+    Grouping {
+        /// A folder with files `NAME_2k.log_structured.csv` in the form of LogHub; without one there is nothing to measure.
+        #[arg(long, value_name = "DIR")]
+        labelled: Option<PathBuf>,
+    },
     /// The baseline of `idle`: a WebSocket server that does nothing.
     #[command(hide = true)]
     BareServer,
@@ -118,6 +125,7 @@ fn main() -> Result<ExitCode> {
             Corpus::ready(dir.as_deref(), *lines)?.print();
             return Ok(ExitCode::SUCCESS);
         }
+        Some(Helper::Grouping { labelled }) => return grouping(labelled.as_deref()),
         None => {}
     }
     let dir = measure::place(args.dir.as_deref())?;
@@ -150,4 +158,17 @@ fn main() -> Result<ExitCode> {
         std::fs::write(path, report.json()?)?;
     }
     Ok(if report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Exit code 1: the library alone groups some set better.
+fn grouping(labelled: Option<&Path>) -> Result<ExitCode> {
+    use deckport_collector::analytics::grouping::{measure_folder, table};
+    let measured = labelled.map(measure_folder).transpose()?.unwrap_or_default();
+    if measured.is_empty() {
+        println!("grouping: skipped, there are no labelled logs (--labelled DIR)");
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", table(&measured));
+    let worse = measured.iter().any(|set| set.ours.right < set.plain.right);
+    Ok(if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -221,7 +221,9 @@ fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn compose(dir: &Path, workshop: &Workshop, wanted: f64) -> Result<Value> {
     let printed = workshop.printed();
     let budget = |source: Source| (source.share() * wanted) as usize;
-    let mut all = Vec::new();
+    /// An installer, its lines, and how many of them each of its commands printed.
+    type Share<'a> = (Source, Vec<&'a [u8]>, Vec<(&'a str, usize)>);
+    let mut all: Vec<Share<'_>> = Vec::new();
     for source in Source::ALL {
         let mut lines: Vec<&[u8]> = Vec::new();
         let mut commands: Vec<(&str, usize)> = Vec::new();
