@@ -51,6 +51,15 @@ impl Connection {
         Ok(bound)
     }
 
+    /// How the place of a statement's value is written, from 1. SQLite looks a name up for each value that is bound, and `$1` is a
+    /// name: with a thousand values in a statement that is a tenth of all it does.
+    pub(super) const fn mark(&self) -> fn(usize) -> String {
+        match self {
+            Self::Sqlite(_) => |_| "?".to_owned(),
+            Self::Postgres(_) => |at| format!("${at}"),
+        }
+    }
+
     /// What begins a transaction that will write.
     pub(super) const fn begin(&self) -> &'static str {
         match self {

@@ -361,9 +361,10 @@ impl Task {
     }
 
     fn insert_sql(&mut self, table: &'static Table, rows: usize) -> SqlStr {
+        let mark = self.connection.mark();
         let make = || {
             let row = |row: usize| {
-                let marks = (1..=table.columns).map(|at| format!("${}", row * table.columns + at));
+                let marks = (1..=table.columns).map(|at| mark(row * table.columns + at));
                 format!("({})", marks.collect::<Vec<_>>().join(", "))
             };
             let all = (0..rows).map(row).collect::<Vec<_>>().join(", ");

@@ -203,23 +203,9 @@ impl Block {
         }
     }
 
-    /// The row that a hit at this place of [`Self::searched`] is in; `None` where what stands there is not what is shown.
-    pub(super) fn row_at(&self, at: usize) -> Option<u64> {
-        if at >= self.output {
-            let found = self.overlay.partition_point(|(_, range)| range.end as usize <= at);
-            return self.overlay.get(found).map(|(row, _)| *row);
-        }
-        let segments = self.segments();
-        // Events hold no bytes: they stand where the output before them ends.
-        let behind = segments::behind(segments, at);
-        let row = self.first_row + behind.checked_sub(1)? as u64;
-        match segments.get(behind - 1) {
-            Some(Segment::Output { end, .. }) if at < *end as usize => {
-                let covered = self.overlay.binary_search_by_key(&row, |(row, _)| *row).is_ok();
-                (!covered).then_some(row)
-            }
-            Some(Segment::Output { .. } | Segment::Event) | None => None,
-        }
+    /// Tells rows by places of [`Self::searched`], one behind the other.
+    pub(super) fn rows_by_place(&self) -> RowsByPlace<'_> {
+        RowsByPlace { block: self, segments: self.segments(), behind: 0, covered: 0, overlaid: 0 }
     }
 
     /// The row behind the last one that ends in the block.
@@ -243,6 +229,54 @@ impl Block {
     /// The records, from a part that is unpacked.
     pub(super) fn records_of(&self, part: &[u8]) -> Result<BlockRecords<'_>, BlockError> {
         Ok(BlockRecords { block: self, records: Records::decode(part, self.output())? })
+    }
+}
+
+/// See [`Block::rows_by_place`]. It goes forward only, so that many hits cost one walk over the rows.
+#[derive(Debug)]
+pub(super) struct RowsByPlace<'a> {
+    block: &'a Block,
+    segments: &'a [Segment],
+    /// Rows that begin at or before the last place.
+    behind: usize,
+    /// Rows with an overlay before the last place's row; and overlays that end before the last place.
+    covered: usize,
+    overlaid: usize,
+}
+
+impl RowsByPlace<'_> {
+    /// The row that a hit is in, at or behind the place asked for last; `None` where what stands there is not what is shown.
+    pub(super) fn row_at(&mut self, at: usize) -> Option<u64> {
+        let block = self.block;
+        if at >= block.output {
+            let overlay = &block.overlay;
+            while overlay.get(self.overlaid).is_some_and(|(_, range)| range.end as usize <= at) {
+                self.overlaid += 1;
+            }
+            return overlay.get(self.overlaid).map(|(row, _)| *row);
+        }
+        // The last row of output that begins at or before it; events hold no bytes.
+        let mut found = None;
+        let mut next = self.behind;
+        while let Some(segment) = self.segments.get(next) {
+            match segment {
+                Segment::Output { begin, .. } if *begin as usize <= at => {
+                    found = Some(next);
+                    next += 1;
+                }
+                Segment::Output { .. } => break,
+                Segment::Event => next += 1,
+            }
+        }
+        let index = found?;
+        self.behind = index;
+        let Segment::Output { end, .. } = self.segments[index] else { return None };
+        let row = block.first_row + index as u64;
+        while block.overlay.get(self.covered).is_some_and(|(covered, _)| *covered < row) {
+            self.covered += 1;
+        }
+        let covered = block.overlay.get(self.covered).is_some_and(|(covered, _)| *covered == row);
+        (at < end as usize && !covered).then_some(row)
     }
 }
 

@@ -55,23 +55,3 @@ pub(super) fn of(
         segments.push(Segment::Event);
     }
 }
-
-/// How many rows begin at or before this byte.
-pub(super) fn behind(segments: &[Segment], at: usize) -> usize {
-    // An event stands where the row behind it begins: its place is that of the next row of output.
-    let mut low = 0;
-    let mut high = segments.len();
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        let begin = segments[middle..high].iter().find_map(|segment| match segment {
-            Segment::Output { begin, .. } => Some(*begin as usize),
-            Segment::Event => None,
-        });
-        if begin.is_some_and(|begin| begin <= at) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}

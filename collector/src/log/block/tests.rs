@@ -154,8 +154,9 @@ fn check(packed: &Packed, block: &Block, expected: &[Row]) -> Result<(), TestCas
         fold_into(text.as_bytes(), &mut folded);
         prop_assert!(packed.filter.has(&filter::places(&folded)));
         if !text.is_empty() {
+            let mut rows = block.rows_by_place();
             let at = memchr::memmem::find_iter(block.searched(), text)
-                .filter_map(|at| block.row_at(at))
+                .filter_map(|at| rows.row_at(at))
                 .any(|found| found == row.row);
             prop_assert!(at, "row {} is not found by its text {:.40?}", row.row, text);
         }

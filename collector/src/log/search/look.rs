@@ -250,8 +250,9 @@ impl Look<'_> {
         if expr.is_some() && wanted.scan.selective() {
             // A clone each: what they match with in memory is not shared between threads.
             let scan = wanted.scan.clone();
+            let mut rows = self.block.rows_by_place();
             for range in scan.rows(self.block.searched()) {
-                let Some(row) = self.block.row_at(range.start) else { continue };
+                let Some(row) = rows.row_at(range.start) else { continue };
                 if exact || self.matches(expr, row)? {
                     self.take(row, &mut found, &mut kept)?;
                 }
