@@ -23,9 +23,11 @@ import type {
   RetentionPreview,
   RowsPage,
   SavedSearch,
+  SavedSearches,
   SavedSearchFields,
   SearchPage,
   Signature,
+  SignatureList,
 } from './types';
 
 export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
@@ -115,7 +117,7 @@ export class Api {
   }
 
   async searches(): Promise<SavedSearch[]> {
-    return (await this.get<{ searches: SavedSearch[] }>('/api/v1/searches')).searches;
+    return (await this.get<SavedSearches>('/api/v1/searches')).searches;
   }
 
   saveSearch(fields: SavedSearchFields): Promise<SavedSearch> {
@@ -135,8 +137,7 @@ export class Api {
   }
 
   async signatures(since?: number): Promise<Signature[]> {
-    return (await this.get<{ signatures: Signature[] }>(withQuery('/api/v1/signatures', { since })))
-      .signatures;
+    return (await this.get<SignatureList>(withQuery('/api/v1/signatures', { since }))).signatures;
   }
 
   signature(id: string): Promise<Signature> {

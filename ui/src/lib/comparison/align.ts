@@ -61,6 +61,16 @@ export function pairs(hunk: Hunk): Pair[] {
   }));
 }
 
+/** Lines of a difference that the collector did not list, and the row at which they begin. */
+export function unlisted(hunk: Hunk): { side: 'this' | 'other'; row: number; lines: number } | null {
+  const here = hunk.this_to - hunk.this_from - hunk.this_lines.length;
+  const there = hunk.other_to - hunk.other_from - hunk.other_lines.length;
+  if (here <= 0 && there <= 0) return null;
+  return here >= there
+    ? { side: 'this', row: hunk.this_from + hunk.this_lines.length, lines: here }
+    : { side: 'other', row: hunk.other_from + hunk.other_lines.length, lines: there };
+}
+
 /** What two lines do not share: between their common beginning and their common end. */
 export function changedPart(
   a: string,
