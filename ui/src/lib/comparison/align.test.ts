@@ -48,6 +48,13 @@ describe('a comparison', () => {
     expect(blocks(comparing([]))).toHaveLength(1);
   });
 
+  it('has no empty stretch where lines moved', () => {
+    const moved = blocks(comparing([hunk(44, 45, 44, 45), hunk(45, 45, 76, 77), hunk(60, 61, 60, 61)]));
+    expect(
+      moved.map((block) => (block.kind === 'alike' ? [block.this_from, block.this_to] : 'hunk')),
+    ).toEqual([[0, 44], 'hunk', 'hunk', [45, 60], 'hunk', [61, 100]]);
+  });
+
   it('says which lines of a long difference are not listed', () => {
     expect(unlisted(hunk(0, 50, 0, 2))).toBe(null);
     const long = { ...hunk(10, 10, 10, 90), other_lines: Array.from({ length: 50 }, () => 'there') };

@@ -23,10 +23,11 @@ export function blocks(comparison: Comparison): Block[] {
   let here = 0;
   let there = 0;
   const alike = (thisTo: number, otherTo: number): void => {
-    if (thisTo <= here && otherTo <= there) return;
+    // lines may have moved: then the other run's rows jump, and this run's alone say what lies between
+    if (thisTo <= here) return;
     out.push({
       kind: 'alike',
-      key: `alike-${here}-${there}`,
+      key: `alike-${here}`,
       this_from: here,
       this_to: Math.max(here, thisTo),
       other_from: there,

@@ -118,6 +118,13 @@ export const history = {
   forgetRecent: 'Forget these',
   tryThese: 'Try',
   copyLink: 'Copy link to this search',
+  menu: 'More',
+  importRun: 'Import a run…',
+  importFile: 'File of a run',
+  importing: (name: string) => `Taking in ${name}…`,
+  imported: 'The run was taken in',
+  importedBefore: 'This run was here already',
+  importFailed: 'The run could not be taken in',
   saved: {
     title: 'Saved searches',
     menu: 'Saved',
