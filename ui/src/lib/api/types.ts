@@ -51,6 +51,8 @@ export interface Query {
   case?: boolean;
   /** `q` is in the search language. */
   lang?: boolean;
+  /** Minutes east of UTC, for dates in the search language. */
+  tz?: number;
   level?: 'warning' | 'error';
   phase?: number;
 }
