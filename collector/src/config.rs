@@ -77,7 +77,7 @@ impl Default for Bounds {
             queue_writes: 4096,
             queue_bytes: 32 * 1024 * 1024,
             ring_bytes: 1024 * 1024,
-            tail_bytes: 8 * 1024 * 1024,
+            tail_bytes: 24 * 1024 * 1024,
             wal_bytes: 32 * 1024 * 1024,
             presence_tick: Duration::from_millis(500),
         }

@@ -258,6 +258,24 @@ fn naive(records: &[Record]) -> Vec<Row> {
     renderer.into_rows()
 }
 
+/// Pages and searches are those of the whole stream.
+async fn read_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row], pages: &[(u64, u64)]) {
+    for &(from, count) in pages {
+        let from = from % (expected.len() as u64 + 2);
+        let page = log.page(stream, from, count, usize::MAX).await.unwrap();
+        let begin = (from as usize).min(expected.len());
+        let end = (begin + count as usize).min(expected.len());
+        assert_eq!(page.rows, expected[begin..end], "page {from} + {count}");
+        if let Some(row) = page.rows.first() {
+            assert_eq!(
+                log.locate(stream, row.seq).await.unwrap().map(|found| found <= row.row),
+                Some(true)
+            );
+        }
+    }
+    search_like_a_reader(log, stream, expected).await;
+}
+
 /// What searches find is what reading every row finds.
 async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
     let longest = expected.iter().map(|row| row.text.as_str()).max_by_key(|text| text.len());
@@ -388,20 +406,12 @@ async fn model(
     let errors = expected.iter().filter(|row| row.level == Level::Error && !row.open).count();
     assert_eq!(summary.errors, errors as u64);
     let stream = entry.head.stream;
-    for (from, count) in pages {
-        let from = from % (expected.len() as u64 + 2);
-        let page = log.page(stream, from, count, usize::MAX).await.unwrap();
-        let begin = (from as usize).min(expected.len());
-        let end = (begin + count as usize).min(expected.len());
-        assert_eq!(page.rows, expected[begin..end], "page {from} + {count}");
-        if let Some(row) = page.rows.first() {
-            assert_eq!(
-                log.locate(stream, row.seq).await.unwrap().map(|found| found <= row.row),
-                Some(true)
-            );
-        }
-    }
-    search_like_a_reader(log, stream, &expected).await;
+    let blocks = log.stored().blocks;
+    read_like_a_reader(log, stream, &expected, &pages).await;
+    // And the same of fewer, larger blocks.
+    log.merge_all().await.unwrap();
+    assert!(log.stored().blocks <= blocks.div_ceil(4) + 3, "{blocks} blocks were not merged");
+    read_like_a_reader(log, stream, &expected, &pages).await;
     let marks = log.marks(stream, u64::MAX).await.unwrap();
     let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
     let wrong: Vec<u64> = expected

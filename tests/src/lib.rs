@@ -9,6 +9,7 @@
 //!   stories and the soak
 //! * [`spool`]: reads what an agent keeps on disk; [`powerloss`]: the disk after a power cut
 //! * [`desktop`]: a screen, a session bus and the app's page, driven and watched
+//! * [`spools`]: consoles without a terminal: their spools and how they are delivered
 //! * [`measure`]: figures; [`printing`], [`stamped`]: consoles whose lines tell when they were printed,
 //!   and who follows them
 //! * [`wait`], [`dice`]: time and chance
@@ -31,6 +32,7 @@ pub mod proxy;
 pub mod pty;
 pub mod sink;
 pub mod spool;
+pub mod spools;
 pub mod stamped;
 pub mod steady;
 pub mod viewer;

@@ -78,7 +78,7 @@ alter table block_part alter column records_part set storage external;
 alter table block_part alter column text_part set storage external;
 alter table tail alter column payload set storage external;
 
-create unique index block_stream on block (stream, first_seq);
+create index block_stream on block (stream, first_seq);
 
 create table block_filter (
     block_id bigint primary key,

@@ -59,7 +59,7 @@ create table block_part (
     text_part    blob not null
 ) strict;
 
-create unique index block_stream on block (stream, first_seq);
+create index block_stream on block (stream, first_seq);
 
 -- Filters of blocks that are not sliced yet, and the slices of the others: see `log::filter`.
 create table block_filter (

@@ -200,8 +200,8 @@ impl Log {
         Ok(())
     }
 
-    /// Merges small neighbours of every stream.
-    async fn merge_all(&self) -> Result<(), LogError> {
+    /// Merges small neighbours of every stream; [`Self::keep_sealing`] does it now and then.
+    pub async fn merge_all(&self) -> Result<(), LogError> {
         for blocks in self.mergeable() {
             self.merge(&blocks).await?;
         }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The tail's bound, in multiples of what it is sealed at.
-const FULL: usize = 4;
+const FULL: usize = 3;
 
 static TAIL: Table = Table {
     insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
@@ -51,7 +51,15 @@ pub(super) struct Unsealed {
 /// A place in the tail for so many bytes, given back when it is dropped.
 #[derive(Debug)]
 pub struct Room {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Gives back what is more than this.
+    fn keep(&mut self, bytes: usize) {
+        let spare = self.permit.num_permits().saturating_sub(bytes);
+        drop(self.permit.split(spare));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,11 +116,13 @@ impl Tail {
     pub(super) async fn room(&self, bytes: usize) -> Result<Room, WriteError> {
         let bytes = u32::try_from(bytes.clamp(1, FULL * self.seal_bytes)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-        permit.map(|permit| Room { _permit: permit }).map_err(|_| WriteError::Stopping)
+        permit.map(|permit| Room { permit }).map_err(|_| WriteError::Stopping)
     }
 
     /// Gives a frame its id and the row to write.
-    pub(super) fn begin(&self, frame: NewFrame, room: Room) -> (Arc<Unsealed>, Row) {
+    pub(super) fn begin(&self, frame: NewFrame, mut room: Room) -> (Arc<Unsealed>, Row) {
+        // What it takes here is what sealing counts: else all room may be taken before anything is due.
+        room.keep(frame.payload.len());
         let mut inner = self.lock();
         inner.last_id += 1;
         let id = inner.last_id;

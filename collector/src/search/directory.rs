@@ -40,6 +40,9 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Directory(tokio::sync::Mutex<Known>);
 
+/// Rows are committed a little later than they say, and not quite in that order.
+const LATE_US: i64 = 10_000_000;
+
 const CHANGED: &str = "select stream, id, organisation_id, console_id, name, template, state, updated_at \
      from deployment where updated_at >= $1 and retired_at is null";
 
@@ -51,7 +54,7 @@ impl Directory {
         tenant: Tenant,
     ) -> Result<Vec<Arc<Run>>, ReadError> {
         let mut known = self.0.lock().await;
-        for row in store.fetch(CHANGED, [known.until.into()]).await? {
+        for row in store.fetch(CHANGED, [known.until.saturating_sub(LATE_US).into()]).await? {
             let run = Run {
                 stream: StreamKey(row.int(0)?),
                 id: row.parsed(1)?,

@@ -8,8 +8,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const READERS: u32 = 6;
+const LOCKED_WITHIN: Duration = Duration::from_secs(3);
 /// The advisory lock of the collector that uses a database. The number is ours alone: "deckport" in ASCII.
 const LOCK: i64 = 0x6465_636b_706f_7274;
 
@@ -30,13 +32,21 @@ pub(super) async fn open(
         .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
         .log_statements(tracing::log::LevelFilter::Off);
     let mut connection = options.connect().await.map_err(database)?;
-    let free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(&mut connection)
-        .await
-        .map_err(database)?;
-    if !free {
-        return Err(OpenError::InUse { path });
+    let deadline = Instant::now() + LOCKED_WITHIN;
+    // A collector that has just ended: its server process may need a moment to notice.
+    loop {
+        let free: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(database)?;
+        if free {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return Err(OpenError::InUse { path });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let migrator = sqlx::migrate!("migrations/postgres");
     let migrated = migrator.run(&mut connection).await;

@@ -135,3 +135,27 @@ probe.jump = (hash, seq, done) => {
     done,
   );
 };
+
+/** Types `text` into the log's search and calls `done` when its matches are counted and drawn beside the log. */
+probe.findAll = (text, done) => {
+  const input = document.querySelector('.tools .find input');
+  const type = (value) => {
+    input.value = value;
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  const begun = performance.now();
+  type(text);
+  probe.painted(
+    begun,
+    () => {
+      const count = document.querySelector('.tools .find [role=status]')?.textContent ?? '';
+      const drawn = document.querySelector('.strip path.hits')?.getAttribute('d');
+      return /\d/.test(count) && !!drawn;
+    },
+    (took) => {
+      type('');
+      // What was found is gone before anybody looks for it again.
+      probe.painted(begun, () => !document.querySelector('.strip path.hits')?.getAttribute('d'), () => done(took));
+    },
+  );
+};

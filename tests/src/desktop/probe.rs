@@ -85,6 +85,12 @@ impl<'a> Probe<'a> {
         self.timed("window.__probe.jump(arguments[0], arguments[1], arguments[2])", arguments).await
     }
 
+    /// Looks for `text` in all of the open log, as if it were typed: milliseconds until the matches are counted and on the minimap.
+    /// Then looks for nothing again.
+    pub async fn find_all(&self, text: &str) -> Result<f64> {
+        self.timed("window.__probe.findAll(arguments[0], arguments[1])", json!([text])).await
+    }
+
     /// One frame of an idle page, in milliseconds: nothing can be seen sooner.
     pub async fn frame(&self) -> Result<f64> {
         let script = "const done = arguments[0]; let begun = null; let frames = 0;

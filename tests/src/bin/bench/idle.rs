@@ -5,12 +5,12 @@
 
 use crate::Args;
 use crate::report::{Figure, Report};
-use crate::spools::{answer, greet, meta_of, target};
 use anyhow::{Context as _, Result, ensure};
 use deckport_agent::state::State;
 use deckport_protocol::message::CollectorMessage;
 use deckport_tests::Collector;
 use deckport_tests::measure::{cpu_of, resident};
+use deckport_tests::spools::{answer, greet, meta_of, target};
 use deckport_tests::wait::{LONG, eventually, pause};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

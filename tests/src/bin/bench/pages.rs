@@ -2,12 +2,12 @@
 
 use crate::Args;
 use crate::report::{Figure, Report};
-use crate::spools;
 use anyhow::{Result, ensure};
 use deckport_tests::Collector;
 use deckport_tests::api::Api;
 use deckport_tests::dice::Dice;
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
+use deckport_tests::spools;
 use std::path::Path;
 use std::time::Instant;
 use tokio::sync::Barrier;

@@ -1,0 +1,346 @@
+//! Looking into blocks: unpacking them, and finding rows in their texts.
+
+use super::{Axis, Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
+use crate::log::block::{Block, BlockError, BlockRecords, Builder, Summary};
+use crate::log::index::Sealed;
+use crate::log::notes::Place;
+use crate::log::read::Parts;
+use crate::log::tail::Unsealed;
+use crate::log::{Log, LogError, StreamKey};
+use crate::query::{BlockFacts, NamesIn, RowExpr, RowView, Simplified};
+use bytes::Bytes;
+use deckport_protocol::{Frame, Level, Limits};
+use futures_util::StreamExt as _;
+use sqlx::AssertSqlSafe;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+/// Blocks that are read from the database at once.
+const READ_BLOCKS: usize = 8;
+/// Such reads and scans on their way; more only wait for a processor.
+const AT_ONCE: usize = 4;
+
+impl Log {
+    /// Looks into the parts of a plan in their order, and hands on what was found in each, with the latest time of all that
+    /// comes behind it, until `on` says stop. Dropping the future ends it.
+    pub async fn look(
+        &self,
+        plan: Plan,
+        spec: &Arc<Spec>,
+        numbers: bool,
+        mut on: impl FnMut(StreamKey, Found, Option<i64>) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        let mut behind: Vec<i64> = plan.units.iter().map(|unit| unit.last_at).collect();
+        // The latest of all that comes later; parts need not be in the order of time.
+        for at in (1..behind.len()).rev() {
+            behind[at - 1] = behind[at - 1].max(behind[at]);
+        }
+        let mut reads: Vec<Vec<Unit>> = Vec::new();
+        let mut few = 1;
+        for unit in plan.units {
+            // The first reads are small: the first page is wanted at once.
+            match reads.last_mut() {
+                Some(last) if last.len() < few.min(READ_BLOCKS) => last.push(unit),
+                _ => {
+                    few += usize::from(!reads.is_empty());
+                    reads.push(vec![unit]);
+                }
+            }
+        }
+        let looks = futures_util::stream::iter(reads)
+            .map(|units| self.look_into(units, Arc::clone(spec), numbers));
+        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        let mut at = 0;
+        while let Some(found) = looks.next().await {
+            for (stream, found) in found? {
+                at += 1;
+                if on(stream, found, behind.get(at).copied()).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_into(
+        &self,
+        units: Vec<Unit>,
+        spec: Arc<Spec>,
+        numbers: bool,
+    ) -> Result<Vec<(StreamKey, Found)>, LogError> {
+        let ids: Vec<i64> = units
+            .iter()
+            .filter_map(|unit| match &unit.source {
+                Source::Sealed(sealed) => Some(sealed.id),
+                Source::Tail(_) => None,
+            })
+            .collect();
+        let mut parts = self.parts_of(&ids).await?;
+        let mut looked = Vec::with_capacity(units.len());
+        for unit in units {
+            let Source::Sealed(sealed) = &unit.source else {
+                looked.push((unit, None));
+                continue;
+            };
+            // Merged a moment ago: the rows are in the block that took its place.
+            let now = match parts.remove(&sealed.id) {
+                Some(parts) => Some((Arc::clone(sealed), parts)),
+                None => self.moved(sealed).await?,
+            };
+            looked.push((unit, now));
+        }
+        let limits = self.limits;
+        let looking = tokio::task::spawn_blocking(move || {
+            let look = looked.into_iter().map(|(unit, parts)| {
+                let found = look_at(&unit, parts, &spec, numbers, &limits)?;
+                Ok((unit.target.stream, found))
+            });
+            look.collect::<Result<Vec<_>, LogError>>()
+        });
+        looking.await.map_err(|_| LogError::Write(crate::store::WriteError::Stopping))?
+    }
+
+    async fn parts_of(&self, ids: &[i64]) -> Result<HashMap<i64, Parts>, LogError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let marks: Vec<String> = (1..=ids.len()).map(|at| format!("${at}")).collect();
+        let sql = format!(
+            "select block_id, rows_part, records_part, text_part from block_part where block_id in ({})",
+            marks.join(", ")
+        );
+        let rows = self.store.fetch(AssertSqlSafe(sql), ids.iter().map(|&id| id.into())).await?;
+        let parts = rows.iter().map(|row| {
+            let (rows, records, text) = (row.blob(1)?, row.blob(2)?, row.blob(3)?);
+            Ok((row.int(0)?, Parts { rows, records, text }))
+        });
+        parts.collect()
+    }
+
+    /// The block that took the place of one that was merged.
+    async fn moved(&self, gone: &Sealed) -> Result<Option<(Arc<Sealed>, Parts)>, LogError> {
+        const MOVES: usize = 400;
+        for _ in 0..MOVES {
+            let now = self.index.at_seq(gone.stream, gone.first_seq);
+            let Some(now) = now.filter(|now| now.first_seq <= gone.first_seq) else {
+                // Retired.
+                return Ok(None);
+            };
+            if let Some(parts) = self.find_parts(&now).await? {
+                return Ok(Some((now, parts)));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Err(LogError::damaged(gone, "its parts are not there"))
+    }
+}
+
+/// Unpacks a part and looks at its rows.
+fn look_at(
+    unit: &Unit,
+    parts: Option<(Arc<Sealed>, Parts)>,
+    spec: &Spec,
+    numbers: bool,
+    limits: &Limits,
+) -> Result<Found, LogError> {
+    let stream = unit.target.stream;
+    let rows = unit.first_row..unit.first_row + unit.rows;
+    let damaged = |why: String| LogError::Damaged { stream, seq: 0, why };
+    let (block, summary, records) = match (&unit.source, parts) {
+        (Source::Sealed(_), None) => return Ok(Found::default()),
+        (Source::Sealed(_), Some((sealed, parts))) => {
+            let block = parts.block(&sealed).map_err(|error| LogError::damaged(&sealed, error))?;
+            (block, sealed.summary.clone(), Packing::Packed(parts.records))
+        }
+        (Source::Tail(frames), _) => {
+            let (block, summary, records) = unpacked(frames, limits).map_err(damaged)?;
+            (block, summary, Packing::Plain(records))
+        }
+    };
+    let records = Lazy { block: &block, part: &records, unpacked: OnceLock::new() };
+    let look = Look { block: &block, summary: &summary, records, rows, stream, spec, numbers };
+    look.run(&unit.target.wanted).map_err(|error| damaged(error.to_string()))
+}
+
+/// Frames of the tail as a block that is not packed.
+fn unpacked(
+    frames: &[Arc<Unsealed>],
+    limits: &Limits,
+) -> Result<(Block, Summary, Vec<u8>), String> {
+    let mut builder = None;
+    for unsealed in frames {
+        let new = &unsealed.frame;
+        let builder =
+            builder.get_or_insert_with(|| Builder::new(new.first_row, new.first_byte, new.goes_on));
+        let frame = Frame::decode(&new.payload, limits).map_err(|error| error.to_string())?;
+        builder.frame(new.received_at);
+        for record in frame.records() {
+            builder.push(&record, frame.boot_id());
+        }
+        builder.notes(&new.notes);
+    }
+    let builder = builder.ok_or("there are no frames")?;
+    builder.open().map_err(|error| error.to_string())
+}
+
+enum Packing {
+    Packed(Bytes),
+    Plain(Vec<u8>),
+}
+
+/// The records of a block, unpacked when somebody asks.
+struct Lazy<'a> {
+    block: &'a Block,
+    part: &'a Packing,
+    unpacked: OnceLock<BlockRecords<'a>>,
+}
+
+impl<'a> Lazy<'a> {
+    fn get(&self) -> Result<&BlockRecords<'a>, BlockError> {
+        if let Some(records) = self.unpacked.get() {
+            return Ok(records);
+        }
+        let records = match self.part {
+            Packing::Packed(part) => self.block.records(part)?,
+            Packing::Plain(part) => self.block.records_of(part)?,
+        };
+        Ok(self.unpacked.get_or_init(|| records))
+    }
+}
+
+struct Look<'a> {
+    block: &'a Block,
+    summary: &'a Summary,
+    records: Lazy<'a>,
+    /// Rows that are asked about: those of the part, of a block that may hold more.
+    rows: Range<u64>,
+    stream: StreamKey,
+    spec: &'a Spec,
+    numbers: bool,
+}
+
+impl Look<'_> {
+    fn run(&self, wanted: &Wanted) -> Result<Found, BlockError> {
+        let mut found = Found { covered: self.rows.end - self.rows.start, ..Found::default() };
+        let places = &self.block.notes.places;
+        let named = |name: fn(&Place) -> Option<&str>| {
+            let mut names: Vec<&str> = places.iter().filter_map(name).collect();
+            names.sort_unstable();
+            names.dedup();
+            (names, places.iter().any(|place| name(place).is_none()) || places.is_empty())
+        };
+        let (phases, no_phase) = named(|place| place.phase.map(|_| &*place.name));
+        let (steps, no_step) = named(|place| place.step.as_deref());
+        let facts = BlockFacts {
+            phases: NamesIn::Known { names: &phases, unnamed: no_phase },
+            steps: NamesIn::Known { names: &steps, unnamed: no_step },
+            ..facts(self.summary)
+        };
+        let left = wanted.expr.as_ref().map(|expr| expr.on_block(&facts));
+        let expr = match &left {
+            Some(Simplified::Never) => return Ok(found),
+            Some(Simplified::Always) | None => None,
+            Some(Simplified::Rest(expr)) => Some(expr),
+        };
+        // What is left of the expression is all that decides; the scan was made of the whole of it.
+        let exact = expr.is_none() || wanted.scan.exact() && wanted.expr.as_ref() == expr;
+        let mut kept: Vec<Cursor> = Vec::new();
+        if expr.is_some() && wanted.scan.selective() {
+            // A clone each: what they match with in memory is not shared between threads.
+            let scan = wanted.scan.clone();
+            for range in scan.rows(self.block.searched()) {
+                let Some(row) = self.block.row_at(range.start) else { continue };
+                if exact || self.matches(expr, row)? {
+                    self.take(row, &mut found, &mut kept)?;
+                }
+            }
+            // The overlay stands behind the output: what was found in it is not in order.
+            if self.numbers && self.block.covered() > 0 {
+                found.numbers.sort_unstable();
+            }
+        } else {
+            for row in self.rows.clone() {
+                if exact || self.matches(expr, row)? {
+                    self.take(row, &mut found, &mut kept)?;
+                }
+            }
+        }
+        let wanted_rows = self.spec.rows.load(Ordering::Relaxed);
+        newest(&mut kept, wanted_rows);
+        for cursor in kept {
+            if let Some(row) = self.records.get()?.row(cursor.row) {
+                let place = row.phase.and_then(|_| self.block.notes.place(cursor.row));
+                found.rows.push((cursor, row, place.map(|place| Arc::clone(&place.name))));
+            }
+        }
+        Ok(found)
+    }
+
+    fn matches(&self, expr: Option<&RowExpr>, row: u64) -> Result<bool, BlockError> {
+        let Some(expr) = expr else { return Ok(true) };
+        let notes = &self.block.notes;
+        let place = notes.place(row);
+        let at_us = if expr.asks_time() {
+            self.records.get()?.at_us(row).unwrap_or(self.summary.first_at)
+        } else {
+            self.summary.first_at
+        };
+        let view = RowView {
+            text: std::str::from_utf8(self.block.shown(row)).unwrap_or_default(),
+            level: notes.level(row),
+            kind: notes.kind(row),
+            phase: place.filter(|place| place.phase.is_some()).map(|place| &*place.name),
+            step: place.and_then(|place| place.step.as_deref()),
+            at_us,
+        };
+        Ok(expr.matches(&view))
+    }
+
+    /// Counts a row that matches, and keeps it while rows are wanted.
+    fn take(&self, row: u64, found: &mut Found, kept: &mut Vec<Cursor>) -> Result<(), BlockError> {
+        if !self.rows.contains(&row) {
+            return Ok(());
+        }
+        let wanted = self.spec.rows.load(Ordering::Relaxed);
+        let one = |axis: &Axis| {
+            let bucket = axis.bucket(self.summary.first_at);
+            (bucket == axis.bucket(self.summary.last_at)).then_some(bucket)
+        };
+        let bucket = self.spec.axis.as_ref().map(one);
+        let at = if wanted > 0 || self.spec.before.is_some() || bucket == Some(None) {
+            self.records.get()?.at_us(row).unwrap_or(self.summary.first_at)
+        } else {
+            self.summary.first_at
+        };
+        let cursor = Cursor { at, stream: self.stream, row };
+        if self.spec.before.is_some_and(|before| cursor >= before) {
+            return Ok(());
+        }
+        found.matched += 1;
+        if self.numbers {
+            found.numbers.push(row);
+        }
+        if let Some(axis) = &self.spec.axis {
+            let bucket = bucket.flatten().unwrap_or_else(|| axis.bucket(at));
+            let count = found.buckets.entry(bucket).or_default();
+            count.0 += 1;
+            count.1 += u64::from(self.block.notes.level(row) == Level::Error);
+        }
+        if wanted > 0 {
+            kept.push(cursor);
+            // Not for each row: what is too old is thrown out now and then.
+            if kept.len() >= 2 * wanted + 64 {
+                newest(kept, wanted);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Leaves the newest so many.
+fn newest(kept: &mut Vec<Cursor>, count: usize) {
+    kept.sort_unstable_by_key(|cursor| std::cmp::Reverse(*cursor));
+    kept.truncate(count);
+}

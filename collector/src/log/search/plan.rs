@@ -1,0 +1,170 @@
+//! Which blocks to look into: what is known of them in memory, and their filters.
+
+use super::{Plan, Source, Target, Unit, facts};
+use crate::log::filter::{self, Chunk, SLOTS, Slots};
+use crate::log::index::Sealed;
+use crate::log::tail::Unsealed;
+use crate::log::{Log, LogError};
+use crate::query::Need;
+use crate::store::Value;
+use sqlx::AssertSqlSafe;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Trigrams of one literal that are asked for: enough that more would rule out nothing.
+const ASKED: usize = 12;
+
+impl Log {
+    /// Finds out where to look, from what is in memory and the slices of filters.
+    pub async fn plan(&self, targets: &[Target]) -> Result<Plan, LogError> {
+        let mut plan = Plan { units: Vec::new(), parts: 0, skipped_rows: 0, span: None };
+        // By where it is: few different ones are shared by many targets.
+        let mut passed: HashMap<usize, Option<HashSet<i64>>> = HashMap::new();
+        for target in targets {
+            let wanted = &target.wanted;
+            if matches!(wanted.need, Need::Nothing) {
+                continue;
+            }
+            // The tail first: what is sealed meanwhile is in what was taken here.
+            let tail: Vec<Arc<Unsealed>> = self
+                .tail
+                .of(target.stream, |frames| frames.iter().cloned().collect())
+                .unwrap_or_default();
+            let tail_from = tail.first().map_or(u64::MAX, |first| first.frame.first_seq);
+            let sealed: Vec<Arc<Sealed>> = self.index.of(target.stream, |blocks| {
+                blocks.iter().filter(|block| block.first_seq < tail_from).cloned().collect()
+            });
+            let which = Arc::as_ptr(wanted).addr();
+            if !sealed.is_empty() && !passed.contains_key(&which) {
+                passed.insert(which, self.passed(&wanted.need).await?);
+            }
+            let passed = passed.get(&which).and_then(Option::as_ref);
+            for block in sealed {
+                plan.parts += 1;
+                plan.spans(block.first_at, block.last_at);
+                let ruled_out = passed.is_some_and(|passed| !passed.contains(&block.id))
+                    || !wanted.expr.as_ref().is_none_or(|expr| expr.may_match(&facts(&block)));
+                if ruled_out {
+                    plan.skipped_rows += block.rows;
+                    continue;
+                }
+                plan.units.push(Unit {
+                    target: target.clone(),
+                    first_row: block.first_row,
+                    rows: block.rows,
+                    last_at: block.last_at,
+                    source: Source::Sealed(block),
+                });
+            }
+            if let (Some(first), Some(last)) = (tail.first(), tail.last()) {
+                plan.parts += 1;
+                let first_row = first.frame.first_row;
+                let rows = last.frame.first_row + last.frame.rows - first_row;
+                let first_at = tail.iter().map(|unsealed| unsealed.frame.first_at).min();
+                let last_at = tail.iter().map(|unsealed| unsealed.frame.last_at).max();
+                let (first_at, last_at) = (first_at.unwrap_or(0), last_at.unwrap_or(0));
+                plan.spans(first_at, last_at);
+                let (target, source) = (target.clone(), Source::Tail(tail));
+                plan.units.push(Unit { target, first_row, rows, last_at, source });
+            }
+        }
+        plan.units.sort_by_key(|unit| std::cmp::Reverse(unit.last_at));
+        Ok(plan)
+    }
+
+    /// The ids of blocks whose filters do not rule the need out; `None`: all.
+    async fn passed(&self, need: &Need) -> Result<Option<HashSet<i64>>, LogError> {
+        if matches!(need, Need::Anything) {
+            return Ok(None);
+        }
+        let mut literals: HashMap<Box<[u8]>, Vec<u16>> = HashMap::new();
+        // It is asked about each literal once; what it says does not matter here.
+        need.holds(&mut |literal| {
+            literals.entry(literal.into()).or_insert_with(|| asked(literal));
+            true
+        });
+        let mut places_of = |literal: &[u8]| -> Vec<u16> {
+            literals.entry(literal.into()).or_insert_with(|| asked(literal)).clone()
+        };
+        let mut all: HashSet<u16> = HashSet::new();
+        each_literal(need, &mut |literal| all.extend(places_of(literal)));
+        let mut passed: HashSet<i64> = self.index.ids();
+        self.filters.with_single(|single| {
+            for (id, filter) in single {
+                if !need.holds(&mut |literal| filter.has(&places_of(literal))) {
+                    passed.remove(id);
+                }
+            }
+        });
+        let groups = self.filters.groups();
+        if groups.is_empty() || all.is_empty() {
+            return Ok(Some(passed));
+        }
+        let chunks: HashSet<i64> = all.iter().map(|&place| filter::chunk_of(place)).collect();
+        let marks: Vec<String> = (1..=chunks.len()).map(|at| format!("${at}")).collect();
+        let sql = format!(
+            "select group_id, chunk, bits from filter_slice where chunk in ({})",
+            marks.join(", ")
+        );
+        let chunks = chunks.into_iter().map(Value::from);
+        let mut slices: HashMap<(i64, i64), Chunk> = HashMap::new();
+        for row in self.store.fetch(AssertSqlSafe(sql), chunks).await? {
+            if let Some(chunk) = Chunk::open(&row.blob(2)?) {
+                slices.insert((row.int(0)?, row.int(1)?), chunk);
+            }
+        }
+        for (group, blocks) in groups {
+            let slots = slots_of(need, &mut |literal| {
+                places_of(literal).iter().fold(Slots::ALL, |slots, &place| {
+                    // What cannot be read rules nothing out.
+                    let row = slices.get(&(group, filter::chunk_of(place)));
+                    row.map_or(slots, |chunk| slots.and(&chunk.row(place)))
+                })
+            });
+            for (slot, block) in blocks.iter().enumerate().take(SLOTS) {
+                if !slots.has(slot) {
+                    passed.remove(block);
+                }
+            }
+        }
+        Ok(Some(passed))
+    }
+}
+
+impl Plan {
+    fn spans(&mut self, first_at: i64, last_at: i64) {
+        let (first, last) = self.span.unwrap_or((first_at, last_at));
+        self.span = Some((first.min(first_at), last.max(last_at)));
+    }
+}
+
+/// The places of a literal that are asked for, spread over it.
+fn asked(literal: &[u8]) -> Vec<u16> {
+    let places = filter::places(literal);
+    let step = places.len().div_ceil(ASKED).max(1);
+    places.into_iter().step_by(step).collect()
+}
+
+fn each_literal(need: &Need, each: &mut impl FnMut(&[u8])) {
+    match need {
+        Need::Anything | Need::Nothing => {}
+        Need::All(needs) | Need::Any(needs) => {
+            needs.iter().for_each(|need| each_literal(need, each));
+        }
+        Need::Literal(literal) => each(literal),
+    }
+}
+
+fn slots_of(need: &Need, of: &mut impl FnMut(&[u8]) -> Slots) -> Slots {
+    match need {
+        Need::Anything => Slots::ALL,
+        Need::Nothing => Slots::NONE,
+        Need::All(needs) => {
+            needs.iter().fold(Slots::ALL, |slots, need| slots.and(&slots_of(need, of)))
+        }
+        Need::Any(needs) => {
+            needs.iter().fold(Slots::NONE, |slots, need| slots.or(&slots_of(need, of)))
+        }
+        Need::Literal(literal) => of(literal),
+    }
+}
