@@ -62,11 +62,17 @@ export class Stage {
     ]);
   }
 
-  async deployments() {
-    const answer = await fetch(`${this.url}/api/v1/deployments`, {
+  /** What the API answers. */
+  async get(path) {
+    const answer = await fetch(`${this.url}/api/v1${path}`, {
       headers: { authorization: `Bearer ${this.token}` },
     });
-    return (await answer.json()).deployments;
+    if (!answer.ok) throw new Error(`${path}: the collector answered ${answer.status}`);
+    return answer.json();
+  }
+
+  async deployments() {
+    return (await this.get('/deployments')).deployments;
   }
 
   run(program, args) {
@@ -84,6 +90,7 @@ export class Stage {
     const timer = setTimeout(() => this.children.forEach((child) => child.kill('SIGKILL')), 5000);
     await Promise.all(gone);
     clearTimeout(timer);
-    rmSync(this.dir, { recursive: true, force: true });
+    // what a stopped program leaves open may still write for a moment
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }

@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { AGENT, Stage, until } from './collector.mjs';
+import { historyChecks } from './history.mjs';
 
 const here = resolve(fileURLToPath(import.meta.url), '..');
 const shots = resolve(process.env.DECKPORT_SCREENSHOTS ?? join(here, '../test-results'));
@@ -27,7 +28,10 @@ const problems = [];
 let browser;
 let checks = 0;
 
-async function open(path, { viewport = DESK, colorScheme = 'dark', token = stage.token } = {}) {
+async function open(
+  path,
+  { viewport = DESK, colorScheme = 'dark', on = stage, token = on.token, prepare } = {},
+) {
   const context = await browser.newContext({
     viewport,
     colorScheme,
@@ -42,7 +46,8 @@ async function open(path, { viewport = DESK, colorScheme = 'dark', token = stage
   page.on('console', (message) => {
     if (/Content Security Policy/i.test(message.text())) problems.push(`${path}: ${message.text()}`);
   });
-  await page.goto(`${stage.url}/#${path}?token=${token}`);
+  await prepare?.(page);
+  await page.goto(`${on.url}/#${path}${path.includes('?') ? '&' : '?'}token=${token}`);
   return page;
 }
 
@@ -57,33 +62,44 @@ async function viewerReady(page) {
 
 async function axe(page, name) {
   await page.evaluate(axeSource);
-  const found = await page.evaluate(() => globalThis.axe.run(document));
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
   const serious = found.violations
     .filter((violation) => violation.impact === 'serious' || violation.impact === 'critical')
     .map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.target).join(' ; ')}`);
   assert.deepEqual(serious, [], `axe on ${name}`);
 }
 
-async function look(page, name) {
+async function picture(page, name) {
   await page.screenshot({ path: join(shots, `${name}.png`) });
+}
+
+async function look(page, name) {
+  await picture(page, name);
   await axe(page, name);
 }
 
+async function assertNotWide(page, what) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  assert.equal(wide, false, `${what} scrolls sideways`);
+}
+
 async function everyWay(name, path, ready, act) {
-  for (const [size, viewport] of [
-    ['desk', DESK],
-    ['phone', PHONE],
-  ]) {
-    for (const colorScheme of ['dark', 'light']) {
-      const page = await open(path, { viewport, colorScheme });
-      await ready(page);
-      await act?.(page);
-      await look(page, `${name}-${size}-${colorScheme}`);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      assert.equal(wide, false, `${name} at ${size} scrolls sideways`);
-      await page.context().close();
-    }
-  }
+  // two of the four hold every colour and every layout: axe is slow on a screen full of log
+  const one = async (size, viewport, colorScheme) => {
+    const page = await open(path, { viewport, colorScheme });
+    await ready(page);
+    await act?.(page);
+    const whole = (size === 'desk') === (colorScheme === 'dark');
+    await (whole ? look : picture)(page, `${name}-${size}-${colorScheme}`);
+    await assertNotWide(page, `${name} at ${size}`);
+    await page.context().close();
+  };
+  await Promise.all([
+    one('desk', DESK, 'dark'),
+    one('desk', DESK, 'light'),
+    one('phone', PHONE, 'dark'),
+    one('phone', PHONE, 'light'),
+  ]);
 }
 
 async function check(name, run) {
@@ -315,6 +331,9 @@ async function main() {
     await page.waitForSelector('[data-testid=deployment-state][data-state=cancelled]', { timeout: 30_000 });
     await page.context().close();
   });
+
+  const viewer = { ready: viewerReady, rowShown, number: (page, name) => number(page, name), VIEWER };
+  await historyChecks({ stage, check, open, look, assertNotWide, viewer, DESK, PHONE });
 
   assert.deepEqual(problems, [], 'errors in the page');
 }

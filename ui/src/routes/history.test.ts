@@ -185,7 +185,7 @@ describe('History', () => {
     const { host, user } = await opened('#/history?q=nvidia');
     await user.click(await screen.findByRole('button', { name: 'Save…' }));
     await user.type(await screen.findByLabelText('Name'), 'Drivers');
-    await user.click(screen.getByLabelText(/Alert me/));
+    await user.click(screen.getByLabelText(/worth an alert/));
     await user.click(screen.getByRole('button', { name: 'Save' }));
     expect(await screen.findByText('Drivers saved')).toBeInTheDocument();
     const post = host.requests.find((request) => request.method === 'POST');

@@ -21,6 +21,7 @@ const comparison: Comparison = {
   this: run('bad', { state: 'failed' }),
   other: run('good', { rows: 102 }),
   how: 'last_good_same_hardware',
+  complete: true,
   first_difference: {
     this_row: 40,
     other_row: 40,

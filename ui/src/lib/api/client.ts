@@ -11,6 +11,7 @@ import type {
   DeploymentList,
   Found,
   FoundMatches,
+  Imported,
   Info,
   Located,
   Marks,
@@ -23,9 +24,11 @@ import type {
   RetentionPreview,
   RowsPage,
   SavedSearch,
+  SavedSearches,
   SavedSearchFields,
   SearchPage,
   Signature,
+  SignatureList,
 } from './types';
 
 export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
@@ -115,7 +118,7 @@ export class Api {
   }
 
   async searches(): Promise<SavedSearch[]> {
-    return (await this.get<{ searches: SavedSearch[] }>('/api/v1/searches')).searches;
+    return (await this.get<SavedSearches>('/api/v1/searches')).searches;
   }
 
   saveSearch(fields: SavedSearchFields): Promise<SavedSearch> {
@@ -135,8 +138,7 @@ export class Api {
   }
 
   async signatures(since?: number): Promise<Signature[]> {
-    return (await this.get<{ signatures: Signature[] }>(withQuery('/api/v1/signatures', { since })))
-      .signatures;
+    return (await this.get<SignatureList>(withQuery('/api/v1/signatures', { since }))).signatures;
   }
 
   signature(id: string): Promise<Signature> {
@@ -183,6 +185,17 @@ export class Api {
     return this.host.download(this.connection, at(id, '/bundle'), suggestedName);
   }
 
+  get imports(): boolean {
+    return this.host.upload !== undefined;
+  }
+
+  /** Takes a run in that `downloadBundle` saved, here or elsewhere. Only where `imports` says so. */
+  async importRun(file: Blob): Promise<Imported> {
+    if (!this.host.upload) throw new Error('this host carries no files');
+    const answer = await this.host.upload(this.connection, '/api/v1/import', file);
+    return JSON.parse(accepted(answer).body) as Imported;
+  }
+
   private send<T>(method: 'POST' | 'PUT', path: string, body: object): Promise<T> {
     const headers = { 'content-type': 'application/json' };
     return this.call({ method, path, headers, body: JSON.stringify(body) });
@@ -197,25 +210,26 @@ export class Api {
     return (answer.body === '' ? undefined : JSON.parse(answer.body)) as T;
   }
 
-  /** The answer as it came, unless it says no. */
   private async ask(request: HostRequest): Promise<HostResponse> {
-    const answer = await this.host.request(this.connection, request);
-    if (answer.status === 401 || answer.status === 403) {
-      throw new HostRefused(
-        errorOf(answer.body)?.message ?? 'the collector does not accept this access token',
-      );
-    }
-    if (answer.status >= 400) {
-      const error = errorOf(answer.body);
-      throw new ApiError(
-        answer.status,
-        error?.code ?? `http_${answer.status}`,
-        error?.message ?? `the collector answered ${answer.status}`,
-        error?.retryable ?? answer.status >= 500,
-      );
-    }
-    return answer;
+    return accepted(await this.host.request(this.connection, request));
   }
+}
+
+/** The answer, unless it says no. */
+function accepted(answer: HostResponse): HostResponse {
+  if (answer.status === 401 || answer.status === 403) {
+    throw new HostRefused(errorOf(answer.body)?.message ?? 'the collector does not accept this access token');
+  }
+  if (answer.status >= 400) {
+    const error = errorOf(answer.body);
+    throw new ApiError(
+      answer.status,
+      error?.code ?? `http_${answer.status}`,
+      error?.message ?? `the collector answered ${answer.status}`,
+      error?.retryable ?? answer.status >= 500,
+    );
+  }
+  return answer;
 }
 
 function exportPath(id: string, format: ExportFormat, range: RowRange | null): string {

@@ -51,190 +51,50 @@ export interface Query {
   case?: boolean;
   /** `q` is in the search language. */
   lang?: boolean;
+  /** Minutes east of UTC, for dates in the search language. */
+  tz?: number;
   level?: 'warning' | 'error';
   phase?: number;
 }
-
-// Hand-made until the collector's own document has them: everything from here to the end of this file.
 
 export type DeploymentState = Schemas['State'];
 
 /** `[from_row, rows_matched]`: where in a log matches are. */
 export type MatchBucket = [from: number, matched: number];
-export type FoundMatches = Matches & { buckets?: MatchBucket[] };
+export type FoundMatches = Omit<Matches, 'buckets'> & { buckets: MatchBucket[] };
 
-export interface SearchHit {
-  deployment_id: string;
-  console_id: string;
-  console_name: string;
-  template: string;
-  state: DeploymentState;
+/** `ranges` are UTF-16 offsets of what matched in the row's text. */
+export type SearchHit = Omit<Schemas['SearchHit'], 'row' | 'ranges'> & {
   row: Row;
-  phase_name: string | null;
-  /** UTF-16 offsets of what matched in the row's text. */
   ranges: [from: number, to: number][];
-}
-
-export interface Histogram {
-  from: Micros;
-  width_us: Micros;
-  matched: number[];
-  /** Of the matched rows, those of level error. */
-  errors: number[];
-}
-
-export interface SearchProgress {
-  blocks: number;
-  of_blocks: number;
-  opened: number;
-  rows: number;
-  done: boolean;
-  took_us: Micros;
-}
-
-export interface SearchPage {
-  query: string;
+};
+export type Histogram = Schemas['Histogram'];
+export type SearchProgress = Schemas['SearchProgress'];
+export type SearchPage = Omit<Schemas['SearchPage'], 'hits'> & { hits: SearchHit[] };
+export type SearchSnapshot = Schemas['SearchSnapshot'];
+/** Buckets are those that changed, with absolute values. */
+export type SearchDelta = Omit<Schemas['SearchDelta'], 'hits' | 'buckets'> & {
   hits: SearchHit[];
-  next: string | null;
-  matched: number | null;
-  capped: boolean;
-  histogram: Histogram | null;
-  progress: SearchProgress;
-}
-
-export interface SearchSnapshot {
-  query: string;
-  of_blocks: number;
-  histogram_from: Micros;
-  histogram_width_us: Micros;
-  histogram_buckets: number;
-}
-
-export interface SearchDelta {
-  /** To append: newest first. */
-  hits: SearchHit[];
-  /** So far, in all. */
-  matched: number;
-  /** Changed ones, absolute values. */
   buckets: [index: number, matched: number, errors: number][];
-  progress: SearchProgress;
-}
+};
+export type ParsedQuery = Schemas['ParsedQuery'];
+export type QueryPart = Schemas['QueryPart'];
+export type QueryProblem = Schemas['QueryProblem'];
 
-export type QueryPartKind =
-  'word' | 'phrase' | 'exact' | 'regex' | 'field' | 'value' | 'operator' | 'bracket' | (string & {});
-/** Offsets in UTF-16 code units of the query. */
-export interface QueryPart {
-  from: number;
-  to: number;
-  kind: QueryPartKind;
-}
-export interface QueryProblem {
-  message: string;
-  from: number;
-  to: number;
-}
-export interface ParsedQuery {
-  ok: boolean;
-  parts: QueryPart[];
-  problem: QueryProblem | null;
-}
+export type SavedSearch = Schemas['SavedSearch'];
+export type SavedSearches = Schemas['SavedSearches'];
+export type SavedSearchFields = Required<Schemas['SavedSearchFields']>;
 
-export interface SavedSearchFields {
-  name: string;
-  query: string;
-  alert: boolean;
-}
-export interface SavedSearch extends SavedSearchFields {
-  id: string;
-  created_at: Micros;
-  updated_at: Micros;
-  last_match_at: Micros | null;
-  matches_today: number;
-}
+export type RunRef = Schemas['RunRef'];
+export type Hunk = Schemas['Hunk'];
+export type PhasePair = Schemas['PhasePair'];
+export type Comparison = Schemas['Compared'];
 
-export interface RunRef {
-  deployment_id: string;
-  console_name: string;
-  template: string;
-  hardware: string | null;
-  started_at: Micros;
-  finished_at: Micros | null;
-  state: DeploymentState;
-  rows: number;
-}
-export type DifferenceKind = 'changed' | 'only_here' | 'missing_here';
-/** Row numbers, half open. */
-export interface Hunk {
-  kind: DifferenceKind;
-  this_from: number;
-  this_to: number;
-  other_from: number;
-  other_to: number;
-  this_lines: string[];
-  other_lines: string[];
-}
-export interface PhasePair {
-  name: string;
-  this_us: Micros | null;
-  other_us: Micros | null;
-  this_state: string | null;
-  other_state: string | null;
-}
-export interface Comparison {
-  this: RunRef;
-  other: RunRef;
-  how: 'last_good_same_hardware' | 'last_good' | 'chosen' | (string & {});
-  first_difference: {
-    this_row: number | null;
-    other_row: number | null;
-    kind: DifferenceKind;
-    text: string;
-    other_text: string | null;
-  } | null;
-  phases: PhasePair[];
-  hunks: Hunk[];
-  same_rows: number;
-  /** Rows that differ in nothing but times, ids and hashes. */
-  ignored: number;
-}
-
-export interface SignatureRun {
-  deployment_id: string;
-  console_name: string;
-  at: Micros;
-  row: number | null;
-}
-export interface Signature {
-  id: string;
-  title: string;
-  version: number;
-  count: number;
-  consoles: string[];
-  templates: string[];
-  first_seen_at: Micros;
-  last_seen_at: Micros;
-  new: boolean;
-  /** Newest first, at most fifty. */
-  runs: SignatureRun[];
-  fixed_by: { deployment_id: string; console_name: string; at: Micros; difference: string } | null;
-}
+export type Signature = Schemas['Signature'];
+export type SignatureList = Schemas['SignatureList'];
 
 /** Null does not limit. */
-export interface RetentionPolicy {
-  max_age_days: number | null;
-  max_bytes: number | null;
-  failed_age_days: number | null;
-}
-export interface Retention {
-  policy: RetentionPolicy;
-  stored_bytes: number;
-  deployments: number;
-  oldest_at: Micros | null;
-}
-/** What a policy would remove. */
-export interface RetentionPreview {
-  deployments: number;
-  bytes: number;
-  rows: number;
-  oldest: DeploymentSummary[];
-}
+export type RetentionPolicy = Required<Schemas['RetentionPolicy']>;
+export type Retention = Omit<Schemas['Retention'], 'policy'> & { policy: RetentionPolicy };
+export type RetentionPreview = Schemas['RetentionPreview'];
+export type Imported = Schemas['Imported'];

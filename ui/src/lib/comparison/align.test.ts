@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Comparison, Hunk } from '../api/types';
-import { blocks, changedPart, firstHunk, pairs, phaseBars } from './align';
+import { blocks, changedPart, firstHunk, pairs, phaseBars, unlisted } from './align';
 
 const run = (rows: number) => ({ rows }) as Comparison['this'];
 const hunk = (this_from: number, this_to: number, other_from: number, other_to: number): Hunk => ({
@@ -21,6 +21,7 @@ const comparing = (hunks: Hunk[], fields: Partial<Comparison> = {}): Comparison 
   hunks,
   same_rows: 0,
   ignored: 0,
+  complete: true,
   ...fields,
 });
 
@@ -45,6 +46,19 @@ describe('a comparison', () => {
       expect(at).toBe(side === 'this' ? 100 : 103);
     }
     expect(blocks(comparing([]))).toHaveLength(1);
+  });
+
+  it('has no empty stretch where lines moved', () => {
+    const moved = blocks(comparing([hunk(44, 45, 44, 45), hunk(45, 45, 76, 77), hunk(60, 61, 60, 61)]));
+    expect(
+      moved.map((block) => (block.kind === 'alike' ? [block.this_from, block.this_to] : 'hunk')),
+    ).toEqual([[0, 44], 'hunk', 'hunk', [45, 60], 'hunk', [61, 100]]);
+  });
+
+  it('says which lines of a long difference are not listed', () => {
+    expect(unlisted(hunk(0, 50, 0, 2))).toBe(null);
+    const long = { ...hunk(10, 10, 10, 90), other_lines: Array.from({ length: 50 }, () => 'there') };
+    expect(unlisted(long)).toEqual({ side: 'other', row: 60, lines: 30 });
   });
 
   it('pairs the lines of a difference as far as both sides go', () => {

@@ -23,10 +23,11 @@ export function blocks(comparison: Comparison): Block[] {
   let here = 0;
   let there = 0;
   const alike = (thisTo: number, otherTo: number): void => {
-    if (thisTo <= here && otherTo <= there) return;
+    // lines may have moved: then the other run's rows jump, and this run's alone say what lies between
+    if (thisTo <= here) return;
     out.push({
       kind: 'alike',
-      key: `alike-${here}-${there}`,
+      key: `alike-${here}`,
       this_from: here,
       this_to: Math.max(here, thisTo),
       other_from: there,
@@ -59,6 +60,16 @@ export function pairs(hunk: Hunk): Pair[] {
     this_text: hunk.this_lines[i] ?? '',
     other_text: hunk.other_lines[i] ?? '',
   }));
+}
+
+/** Lines of a difference that the collector did not list, and the row at which they begin. */
+export function unlisted(hunk: Hunk): { side: 'this' | 'other'; row: number; lines: number } | null {
+  const here = hunk.this_to - hunk.this_from - hunk.this_lines.length;
+  const there = hunk.other_to - hunk.other_from - hunk.other_lines.length;
+  if (here <= 0 && there <= 0) return null;
+  return here >= there
+    ? { side: 'this', row: hunk.this_from + hunk.this_lines.length, lines: here }
+    : { side: 'other', row: hunk.other_from + hunk.other_lines.length, lines: there };
 }
 
 /** What two lines do not share: between their common beginning and their common end. */

@@ -44,6 +44,16 @@ describe('requests', () => {
     expect(init!.credentials).toBe('omit');
   });
 
+  it('carry a file as it is', async () => {
+    const fetched = vi.spyOn(globalThis, 'fetch').mockResolvedValue(new Response('{}', { status: 201 }));
+    const host = new BrowserHost('http://collector.test', sessionStorage);
+    const file = new Blob([new Uint8Array([0, 255, 1])]);
+    expect((await host.upload('here', '/api/v1/import', file)).status).toBe(201);
+    const [, init] = fetched.mock.calls.at(-1)!;
+    expect(init!.method).toBe('POST');
+    expect(init!.body).toBe(file);
+  });
+
   it('say unreachable when nothing answers', async () => {
     vi.spyOn(globalThis, 'fetch').mockRejectedValue(new TypeError('refused'));
     const host = new BrowserHost('http://collector.test', sessionStorage);

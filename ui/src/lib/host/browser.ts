@@ -20,6 +20,8 @@ import {
 const TOKEN_KEY = 'deckport.token';
 /** An answer slower than this is treated as a lost link. */
 const REQUEST_TIMEOUT_MS = 20_000;
+/** A file of hundreds of megabytes over a venue's network. */
+const UPLOAD_TIMEOUT_MS = 15 * 60_000;
 
 /** Moves a token out of the address bar. Returns true when there was one. */
 export function adoptToken(location: Location, history: History, storage: Storage): boolean {
@@ -51,7 +53,20 @@ export class BrowserHost implements Host {
     return [{ id: 'here', name: new URL(this.origin).host, kind: 'remote', state: 'ready', sentence: null }];
   }
 
-  async request(_connection: string, request: HostRequest): Promise<HostResponse> {
+  request(_connection: string, request: HostRequest): Promise<HostResponse> {
+    return this.send(request, request.body ?? null, REQUEST_TIMEOUT_MS);
+  }
+
+  upload(_connection: string, path: string, file: Blob): Promise<HostResponse> {
+    const headers = { 'content-type': 'application/octet-stream' };
+    return this.send({ method: 'POST', path, headers }, file, UPLOAD_TIMEOUT_MS);
+  }
+
+  private async send(
+    request: HostRequest,
+    sent: string | Blob | null,
+    timeoutMs: number,
+  ): Promise<HostResponse> {
     const headers: Record<string, string> = { ...request.headers };
     const token = this.storage.getItem(TOKEN_KEY);
     if (token) headers['authorization'] = `Bearer ${token}`;
@@ -61,10 +76,10 @@ export class BrowserHost implements Host {
       answer = await fetch(this.origin + request.path, {
         method: request.method,
         headers,
-        body: request.body,
+        body: sent,
         cache: 'no-store',
         credentials: 'omit',
-        signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       body = await answer.text();
     } catch (cause) {

@@ -86,6 +86,8 @@ export interface Host {
   live(connection: string, handlers: LiveHandlers): Promise<LiveSocket>;
   /** Saves what `path` answers as a file; resolves to where it went, or null when the operator backed out. */
   download(connection: string, path: string, suggestedName: string): Promise<string | null>;
+  /** Posts a file as it is; not there where the host carries only text. May take minutes. */
+  upload?(connection: string, path: string, file: Blob): Promise<HostResponse>;
   /** Opens a web address (http or https) outside this page; not there where the host cannot. */
   openAddress?(address: string): Promise<void>;
   /** Forgets the credentials of this browser session, where the host holds any. */

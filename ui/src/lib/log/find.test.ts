@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { FakeHost } from '../../test/fixtures';
 import { Api } from '../api/client';
+import { minutesEast } from '../query/dates';
 import { Search } from './search.svelte';
 
 describe('finding in one log', () => {
@@ -28,7 +29,12 @@ describe('finding in one log', () => {
     search.changed();
     await vi.waitFor(() => expect(search.hits.kind).toBe('found'), { timeout: 15_000 });
     const query = new URL(host.requests[0]!.path, 'http://x').searchParams;
-    expect(Object.fromEntries(query)).toEqual({ q: 'disk -cache', lang: 'true', buckets: '400' });
+    expect(Object.fromEntries(query)).toEqual({
+      q: 'disk -cache',
+      lang: 'true',
+      tz: String(minutesEast()),
+      buckets: '400',
+    });
     expect(search.hitPlaces).toEqual([5, 800_000]);
     expect(search.hitRows).toEqual([5, 9]);
     expect(search.matchers.map((matcher) => matcher.source)).toEqual(['disk']);

@@ -5,6 +5,7 @@
 import { ApiError, type Api } from '../api/client';
 import type { FoundMatches, Matches, Query } from '../api/types';
 import { patternsOf } from '../query/terms';
+import { minutesEast } from '../query/dates';
 import { t } from '../shared/strings';
 import { matcherFor } from './ansi';
 
@@ -95,7 +96,7 @@ export class Search {
       ...(this.q === ''
         ? {}
         : this.language
-          ? { q: this.q, lang: true }
+          ? { q: this.q, lang: true, tz: minutesEast() }
           : { q: this.q, regex: this.regex, case: this.matchCase }),
       ...(this.level === 'all' ? {} : { level: this.level }),
     };

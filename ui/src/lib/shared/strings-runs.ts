@@ -76,6 +76,8 @@ export const comparison = {
     string
   >,
   moreLines: (n: number) => `show ${plural(n, 'more line', 'more lines')}`,
+  unlisted: (n: number) => `${plural(n, 'more line', 'more lines')}: open the log there`,
+  incomplete: 'The runs are longer than what is compared: what comes after this is not looked at.',
   moreHunks: (n: number) => `Show ${plural(n, 'more difference', 'more differences')}`,
   next: 'Next difference',
   previous: 'Previous difference',
@@ -128,7 +130,8 @@ export const retention = {
   days: 'days',
   gigabytes: 'GB',
   forever: 'no limit',
-  note: 'An empty field does not limit. Runs are removed whole, the oldest first; running ones never.',
+  asOthers: 'as others',
+  note: 'Where nothing stands, nothing limits. Runs are removed whole, the oldest first; running ones never.',
   wrong: 'A whole number of at least 1, or nothing',
   wrongOrder: 'Failed runs cannot be kept shorter than others',
   preview: 'See what would go',
