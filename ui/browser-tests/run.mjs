@@ -207,7 +207,8 @@ async function main() {
     await page.keyboard.press('e');
     await until('an error', async () => {
       const row = await attr(page, VIEWER, 'data-cursor');
-      return (await attr(page, `${VIEWER} [data-row="${row}"]`, 'data-level')) === 'error';
+      // not waited for: the row that was current before may be out of sight
+      return (await page.$(`${VIEWER} [data-row="${row}"][data-level=error]`)) !== null;
     });
     await page.keyboard.press('End');
     await rowShown(page, total - 1);
