@@ -5,6 +5,7 @@ use crate::deployment::view::DeploymentSummary;
 use crate::deployment::{Deployments, Entry};
 use crate::log::LogError;
 use crate::store::Store;
+use deckport_protocol::rows::RowKind;
 use deckport_protocol::{DeploymentId, Tenant};
 use serde::Serialize;
 use std::sync::Arc;
@@ -112,7 +113,8 @@ pub async fn compared(
                 deployments.log().page(entry.head.stream, from, PAGE_ROWS, PAGE_BYTES).await?;
             let Some(last) = page.rows.last() else { break };
             from = last.row + 1;
-            for row in &page.rows {
+            // The end of a group is no line that anybody reads.
+            for row in page.rows.iter().filter(|row| row.kind != RowKind::Marker) {
                 let phase = row
                     .phase
                     .and_then(|index| summary.phases.iter().find(|phase| phase.index == index));

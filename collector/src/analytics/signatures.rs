@@ -17,6 +17,8 @@ use utoipa::ToSchema;
 
 /// Runs that are listed of a signature.
 const RUNS: usize = 50;
+/// Failed runs that a later good one is looked for.
+const FIXED_LOOKED_AT: usize = 10;
 /// Failed runs that are looked at in one go.
 const LOOKED_AT: i64 = 200;
 
@@ -56,6 +58,8 @@ pub struct SignatureRun {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FixedBy {
     pub deployment_id: DeploymentId,
+    /// The failed run that it came after.
+    pub failed: DeploymentId,
     pub console_name: String,
     pub at: i64,
     /// The first line that it printed otherwise; empty where that was not looked for, or there is none.
@@ -168,10 +172,9 @@ impl Signatures {
     /// One signature, with what a later good run did differently.
     pub async fn detail(&self, tenant: Tenant, id: &str) -> Result<Option<Signature>, LogError> {
         let Some(mut signature) = self.list(tenant, Some(id)).await?.pop() else { return Ok(None) };
-        let failed = signature.runs.first().map(|run| run.deployment_id);
-        if let (Some(fixed), Some(failed)) = (&mut signature.fixed_by, failed) {
+        if let Some(fixed) = &mut signature.fixed_by {
             let good = self.deployments.get(tenant, fixed.deployment_id).await?;
-            let bad = self.deployments.get(tenant, failed).await?;
+            let bad = self.deployments.get(tenant, fixed.failed).await?;
             if let (Some(good), Some(bad)) = (good, bad) {
                 let compared =
                     runs::compared(&self.deployments, &good, &bad, Chosen::Chosen).await?;
@@ -187,19 +190,21 @@ impl Signatures {
         tenant: Tenant,
         signature: &Signature,
     ) -> Result<Option<FixedBy>, LogError> {
-        let Some(last) = signature.runs.first() else { return Ok(None) };
-        let values =
-            [last.deployment_id.to_string().into(), tenant.organisation_id.to_string().into()];
-        let row = self.store.fetch_one(FIXED, values).await?;
-        let fixed = row.map(|row| {
-            Ok::<_, LogError>(FixedBy {
-                deployment_id: row.parsed(0)?,
-                console_name: row.text(1)?.as_ref().to_owned(),
-                at: row.maybe_int(2)?.unwrap_or(0),
-                difference: String::new(),
-            })
-        });
-        fixed.transpose()
+        // The console that failed last may still wait for what helped another.
+        for run in signature.runs.iter().take(FIXED_LOOKED_AT) {
+            let values =
+                [run.deployment_id.to_string().into(), tenant.organisation_id.to_string().into()];
+            if let Some(row) = self.store.fetch_one(FIXED, values).await? {
+                return Ok(Some(FixedBy {
+                    deployment_id: row.parsed(0)?,
+                    failed: run.deployment_id,
+                    console_name: row.text(1)?.as_ref().to_owned(),
+                    at: row.maybe_int(2)?.unwrap_or(0),
+                    difference: String::new(),
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// Looks at runs that failed since the last look.

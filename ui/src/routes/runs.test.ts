@@ -67,7 +67,13 @@ const signature: Signature = {
   last_seen_at: nowUs(),
   new: false,
   runs: [{ deployment_id: 'bad', console_name: 'Bay 12', at: nowUs(), row: 40 }],
-  fixed_by: { deployment_id: 'good', console_name: 'Bay 12', at: nowUs(), difference: 'Enrolling key' },
+  fixed_by: {
+    deployment_id: 'good',
+    console_name: 'Bay 12',
+    at: nowUs(),
+    difference: 'Enrolling key',
+    failed: 'bad',
+  },
 };
 
 const answer: Answer = (request) => {

@@ -661,6 +661,8 @@ export interface components {
             deployment_id: components["schemas"]["DeploymentId"];
             /** @description The first line that it printed otherwise; empty where that was not looked for, or there is none. */
             difference: string;
+            /** @description The failed run that it came after. */
+            failed: components["schemas"]["DeploymentId"];
         };
         FleetDelta: {
             changed: components["schemas"]["DeploymentSummary"][];
