@@ -191,7 +191,7 @@ async fn a_viewer_that_never_reads_is_cut_off_and_a_slow_one_gets_everything() {
     const LINES: u64 = 20;
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    config.bounds.send_time = Duration::from_millis(300);
+    config.bounds.send_time = Duration::from_millis(600);
     let collector = Collector::start(config).await.unwrap();
     let run = Run::new("Bay 1");
     let (mut console, _) = Console::greet(&collector, &run).await;

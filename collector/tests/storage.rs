@@ -258,6 +258,22 @@ fn naive(records: &[Record]) -> Vec<Row> {
     renderer.into_rows()
 }
 
+/// Frames follow one another and end where frames ended that were received: who goes on from memory finds no record twice.
+async fn replay(log: &Log, stream: StreamKey, ends: &[u64]) {
+    let mut next = 1;
+    while next <= ends[ends.len() - 1] {
+        let frames = log.frames(stream, next, 500).await.unwrap();
+        assert!(!frames.is_empty());
+        for frame in frames {
+            assert_eq!(frame.first_seq, next);
+            assert!(ends.contains(&frame.last_seq), "{} is inside a frame", frame.last_seq);
+            let decoded = Frame::decode(&frame.payload, &Limits::default()).unwrap();
+            assert_eq!(decoded.last_seq(), frame.last_seq);
+            next = frame.last_seq + 1;
+        }
+    }
+}
+
 /// Pages and searches are those of the whole stream.
 async fn read_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row], pages: &[(u64, u64)]) {
     for &(from, count) in pages {
@@ -367,6 +383,7 @@ async fn model(
     let mut incarnation = 0;
     let mut cuts = cuts.into_iter().cycle();
     let limits = Limits::default();
+    let mut ends = Vec::new();
     while !rest.is_empty() {
         // A claim, some frames, and perhaps a restart.
         incarnation += 1;
@@ -385,6 +402,7 @@ async fn model(
             rest = later;
             let bytes = run.frame(now);
             let frame = Frame::decode(&bytes, &limits).unwrap();
+            ends.push(frame.last_seq());
             let place = log.reserve(bytes.len()).await.unwrap();
             entry.submit(link.session, log, place, &frame, bytes, 1).unwrap();
             if restart || rest.is_empty() {
@@ -406,12 +424,14 @@ async fn model(
     let errors = expected.iter().filter(|row| row.level == Level::Error && !row.open).count();
     assert_eq!(summary.errors, errors as u64);
     let stream = entry.head.stream;
+    replay(log, stream, &ends).await;
     let blocks = log.stored().blocks;
     read_like_a_reader(log, stream, &expected, &pages).await;
     // And the same of fewer, larger blocks.
     log.merge_all().await.unwrap();
     assert!(log.stored().blocks <= blocks.div_ceil(4) + 3, "{blocks} blocks were not merged");
     read_like_a_reader(log, stream, &expected, &pages).await;
+    replay(log, stream, &ends).await;
     let marks = log.marks(stream, u64::MAX).await.unwrap();
     let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
     let wrong: Vec<u64> = expected

@@ -177,16 +177,15 @@ impl Log {
             let mut head = head;
             let mut builder =
                 super::block::Builder::new(sealed.first_row, sealed.first_byte, block.goes_on());
-            let mut received = None;
-            for (record, boot_id, received_at) in records.iter() {
+            let mut last = None;
+            for (record, origin) in records.iter() {
                 sound.records += 1;
                 sound.chain = sound.chain.extend(&record);
                 sound.head_differs |= differs(&mut head, &record, sound.chain);
-                if received != Some(received_at) {
-                    received = Some(received_at);
-                    builder.frame(received_at);
+                if last.replace(origin.frame) != Some(origin.frame) {
+                    builder.frame(origin.received_at);
                 }
-                builder.push(&record, boot_id);
+                builder.push(&record, origin.boot_id);
             }
             builder.notes(&block.notes);
             // Made anew, it must come to the same.

@@ -1,6 +1,6 @@
 //! Reading stored streams in order: from blocks, then from the tail.
 
-use super::block::{Block, BlockError};
+use super::block::{Block, BlockError, Origin};
 use super::index::Sealed;
 use super::{Log, LogError, StoredFrame, StreamKey};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A frame made from a block holds about so much.
 const FRAME_BYTES: usize = 256 * 1024;
-const FRAME_RECORDS: usize = 1024;
+const FRAME_RECORDS: u64 = 1024;
 /// Unpacked blocks that are kept: whoever pages through a log comes back to the same ones.
 const KEPT: usize = 6;
 /// A block that took others' place is in the index a moment after it is in the database.
@@ -257,41 +257,48 @@ impl Log {
     }
 }
 
-/// Records from `seq` on as frames, about `bytes` of them.
+/// Records from `seq` on as frames, about `bytes` of them. Each ends where a frame ended that was received: whoever goes on behind it
+/// may find those.
 fn frames_of<'a>(
-    records: impl Iterator<Item = (RecordRef<'a>, deckport_protocol::BootId, i64)>,
+    records: impl Iterator<Item = (RecordRef<'a>, Origin)>,
     seq: u64,
     bytes: usize,
 ) -> Vec<StoredFrame> {
     let mut frames = Vec::new();
     let mut builder = FrameBuilder::new();
     let (mut held, mut count, mut sum) = (0, 0, 0);
-    let mut last: Option<(u64, deckport_protocol::BootId, u64, i64)> = None;
-    let mut close = |builder: &mut FrameBuilder, first_seq, boot_id, last_seq, received_at| {
-        if let Some(payload) = builder.finish(boot_id, false) {
+    // The first record, the last, and what that came with.
+    let mut open: Option<(u64, u64, Origin)> = None;
+    let mut close = |builder: &mut FrameBuilder, (first_seq, last_seq, origin): (_, _, Origin)| {
+        // Packed: a viewer may be far away.
+        if let Some(payload) = builder.finish(origin.boot_id, true) {
+            let received_at = origin.received_at;
             frames.push(StoredFrame { first_seq, last_seq, received_at, payload });
         }
     };
-    for (record, boot_id, received_at) in records.filter(|(record, ..)| record.last_seq() >= seq) {
-        if let Some((first_seq, boot, last_seq, received)) = last
-            && (boot != boot_id || held >= FRAME_BYTES || count >= FRAME_RECORDS)
+    for (record, origin) in records.filter(|(record, _)| record.last_seq() >= seq) {
+        if let Some(last) = open
+            && last.2.frame != origin.frame
+            && (last.2.boot_id != origin.boot_id
+                || held >= FRAME_BYTES
+                || count + origin.records > FRAME_RECORDS)
         {
-            close(&mut builder, first_seq, boot, last_seq, received);
-            last = None;
+            close(&mut builder, last);
+            open = None;
             (held, count) = (0, 0);
             if sum >= bytes {
                 break;
             }
         }
-        let first_seq = last.map_or(record.seq, |last| last.0);
+        let first_seq = open.map_or(record.seq, |open| open.0);
         builder.push(&record);
         held += record.data().len();
         sum += record.data().len();
         count += 1;
-        last = Some((first_seq, boot_id, record.last_seq(), received_at));
+        open = Some((first_seq, record.last_seq(), origin));
     }
-    if let Some((first_seq, boot, last_seq, received)) = last {
-        close(&mut builder, first_seq, boot, last_seq, received);
+    if let Some(last) = open {
+        close(&mut builder, last);
     }
     frames
 }

@@ -352,13 +352,12 @@ pub(super) fn copy(
     records: &[u8],
 ) -> Result<(), super::block::BlockError> {
     let records = block.records(records)?;
-    let mut received = None;
-    for (record, boot_id, received_at) in records.iter() {
-        if received != Some(received_at) {
-            received = Some(received_at);
-            builder.frame(received_at);
+    let mut last = None;
+    for (record, origin) in records.iter() {
+        if last.replace(origin.frame) != Some(origin.frame) {
+            builder.frame(origin.received_at);
         }
-        builder.push(&record, boot_id);
+        builder.push(&record, origin.boot_id);
     }
     builder.notes(&block.notes);
     Ok(())

@@ -26,12 +26,13 @@ mod segments;
 mod tests;
 
 pub(super) use build::Builder;
+pub(super) use records::Origin;
 pub(super) use segments::Segment;
 
 use super::notes::Notes;
+use deckport_protocol::RecordRef;
 use deckport_protocol::rows::{Row, RowFact, RowRenderer, RowSink as _};
 use deckport_protocol::varint;
-use deckport_protocol::{BootId, RecordRef};
 use records::Records;
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -349,8 +350,8 @@ impl BlockRecords<'_> {
         }
     }
 
-    /// In order, each with the boot that it is of and when its frame was received.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (RecordRef<'_>, BootId, i64)> {
+    /// In order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RecordRef<'_>, Origin)> {
         self.records.iter(self.block.first_seq, self.block.output())
     }
 }

@@ -156,6 +156,16 @@ struct Entry {
     data: Range<u32>,
 }
 
+/// What a record came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::log) struct Origin {
+    pub(in crate::log) boot_id: BootId,
+    /// Which frame of the block it came in, how many records that has, and when it was received.
+    pub(in crate::log) frame: usize,
+    pub(in crate::log) records: u64,
+    pub(in crate::log) received_at: i64,
+}
+
 /// A record that was looked for.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -314,11 +324,12 @@ impl Records {
         &'a self,
         first_seq: u64,
         output: &'a [u8],
-    ) -> impl Iterator<Item = (RecordRef<'a>, BootId, i64)> {
+    ) -> impl Iterator<Item = (RecordRef<'a>, Origin)> {
         let boots = self.boots.iter().flat_map(|boot| (0..boot.records).map(|_| boot.id));
-        let frames = self.frames.iter().flat_map(|frame| (0..frame.0).map(|_| frame.1));
+        let frames = self.frames.iter().enumerate();
+        let frames = frames.flat_map(|(at, frame)| (0..frame.0).map(move |_| (at, frame)));
         let mut seq = first_seq;
-        self.entries.iter().zip(boots).zip(frames).map(move |((entry, boot), received_at)| {
+        self.entries.iter().zip(boots).zip(frames).map(move |((entry, boot_id), (frame, of))| {
             let data = entry.data.start as usize..entry.data.end as usize;
             let body = if entry.kind & SORT == OUTPUT {
                 BodyRef::Output {
@@ -338,7 +349,8 @@ impl Records {
             let (span, boot_us, at_us) = (entry.span, entry.boot_us, entry.at_us);
             let record = RecordRef { seq, span, boot_us, at_us, body };
             seq = record.last_seq() + 1;
-            (record, boot, received_at)
+            let (records, received_at) = *of;
+            (record, Origin { boot_id, frame, records, received_at })
         })
     }
 }

@@ -5,7 +5,9 @@ use crate::log::filter;
 use crate::log::notes::Noting;
 use crate::query::fold_into;
 use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
-use deckport_protocol::{Annotation, Body, Event, EventText, Level, Output, Record, Source};
+use deckport_protocol::{
+    Annotation, Body, BootId, Event, EventText, Level, Output, Record, Source,
+};
 use proptest::prelude::*;
 
 /// A piece of a stream.
@@ -178,8 +180,8 @@ proptest! {
             prop_assert_eq!((packed.summary.first_seq, packed.summary.first_row), (seq, row));
             (seq, row) = (packed.summary.last_seq + 1, row + packed.summary.rows);
             check(packed, &block, &expected)?;
-            for (record, boot, received_at) in block.records(&packed.records).unwrap().iter() {
-                came.push((record.to_owned(), boot, received_at));
+            for (record, origin) in block.records(&packed.records).unwrap().iter() {
+                came.push((record.to_owned(), origin.boot_id, origin.received_at));
             }
         }
         prop_assert!(came == records);
@@ -195,7 +197,10 @@ proptest! {
         let block = open(&merged);
         check(&merged, &block, &expected)?;
         let again = block.records(&merged.records).unwrap();
-        prop_assert!(again.iter().map(|(r, b, at)| (r.to_owned(), b, at)).eq(records));
+        let again = again.iter().map(|(record, origin)| {
+            (record.to_owned(), origin.boot_id, origin.received_at)
+        });
+        prop_assert!(again.eq(records));
     }
 
     #[test]
