@@ -17,8 +17,8 @@ const FRAME_RECORDS: u64 = 1024;
 /// Unpacked blocks that are kept: whoever pages through a log comes back to the same ones.
 const KEPT: usize = 6;
 /// A block that took others' place is in the index a moment after it is in the database.
-const MOVED: Duration = Duration::from_millis(5);
-const MOVES: usize = 400;
+pub(super) const MOVED: Duration = Duration::from_millis(5);
+pub(super) const MOVES: usize = 400;
 
 /// The parts of a block as they are stored.
 #[derive(Clone, Debug)]

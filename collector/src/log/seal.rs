@@ -165,9 +165,8 @@ impl Log {
         let (stream, first_seq) = (first.frame.stream, first.frame.first_seq);
         let state_before = first.frame.state_before.clone();
         let limits = self.limits;
-        let goes_on = first.frame.goes_on;
         let packing = tokio::task::spawn_blocking(move || {
-            let packed = pack_frames(cut.iter().map(|unsealed| &unsealed.frame), goes_on, &limits);
+            let packed = pack_frames(cut.iter().map(|unsealed| &unsealed.frame), &limits);
             (packed, cut)
         });
         let (packed, cut) = packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
@@ -319,17 +318,16 @@ impl Log {
     }
 }
 
-/// Packs frames that follow one another.
-pub(super) fn pack_frames<'a>(
+/// Puts frames that follow one another into a block that is being built; and how many rows began in them.
+pub(super) fn build_frames<'a>(
     frames: impl Iterator<Item = &'a NewFrame>,
-    goes_on: bool,
     limits: &deckport_protocol::Limits,
-) -> Result<Packed, String> {
+) -> Result<(Builder, u64), String> {
     let mut builder = None;
     let mut rows = 0;
     for new in frames {
         let builder =
-            builder.get_or_insert_with(|| Builder::new(new.first_row, new.first_byte, goes_on));
+            builder.get_or_insert_with(|| Builder::new(new.first_row, new.first_byte, new.goes_on));
         let frame = Frame::decode(&new.payload, limits).map_err(|error| error.to_string())?;
         builder.frame(new.received_at);
         for record in frame.records() {
@@ -338,7 +336,16 @@ pub(super) fn pack_frames<'a>(
         builder.notes(&new.notes);
         rows += new.rows;
     }
-    let packed = builder.map(Builder::finish).ok_or("there are no frames")?;
+    Ok((builder.ok_or("there are no frames")?, rows))
+}
+
+/// Packs frames that follow one another.
+fn pack_frames<'a>(
+    frames: impl Iterator<Item = &'a NewFrame>,
+    limits: &deckport_protocol::Limits,
+) -> Result<Packed, String> {
+    let (builder, rows) = build_frames(frames, limits)?;
+    let packed = builder.finish();
     if packed.summary.rows != rows {
         return Err(format!("{} rows were packed, not {rows}", packed.summary.rows));
     }

@@ -1,15 +1,16 @@
 //! Looking into blocks: unpacking them, and finding rows in their texts.
 
 use super::{Axis, Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
-use crate::log::block::{Block, BlockError, BlockRecords, Builder, Summary};
+use crate::log::block::{Block, BlockError, BlockRecords, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
-use crate::log::read::Parts;
+use crate::log::read::{MOVED, MOVES, Parts};
+use crate::log::seal::build_frames;
 use crate::log::tail::Unsealed;
 use crate::log::{Log, LogError, StreamKey};
 use crate::query::{BlockFacts, NamesIn, RowExpr, RowView, Simplified};
 use bytes::Bytes;
-use deckport_protocol::{Frame, Level, Limits};
+use deckport_protocol::{Level, Limits};
 use futures_util::StreamExt as _;
 use sqlx::AssertSqlSafe;
 use std::collections::HashMap;
@@ -121,7 +122,6 @@ impl Log {
 
     /// The block that took the place of one that was merged.
     async fn moved(&self, gone: &Sealed) -> Result<Option<(Arc<Sealed>, Parts)>, LogError> {
-        const MOVES: usize = 400;
         for _ in 0..MOVES {
             let now = self.index.at_seq(gone.stream, gone.first_seq);
             let Some(now) = now.filter(|now| now.first_seq <= gone.first_seq) else {
@@ -131,7 +131,7 @@ impl Log {
             if let Some(parts) = self.find_parts(&now).await? {
                 return Ok(Some((now, parts)));
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(MOVED).await;
         }
         Err(LogError::damaged(gone, "its parts are not there"))
     }
@@ -169,19 +169,7 @@ fn unpacked(
     frames: &[Arc<Unsealed>],
     limits: &Limits,
 ) -> Result<(Block, Summary, Vec<u8>), String> {
-    let mut builder = None;
-    for unsealed in frames {
-        let new = &unsealed.frame;
-        let builder =
-            builder.get_or_insert_with(|| Builder::new(new.first_row, new.first_byte, new.goes_on));
-        let frame = Frame::decode(&new.payload, limits).map_err(|error| error.to_string())?;
-        builder.frame(new.received_at);
-        for record in frame.records() {
-            builder.push(&record, frame.boot_id());
-        }
-        builder.notes(&new.notes);
-    }
-    let builder = builder.ok_or("there are no frames")?;
+    let (builder, _) = build_frames(frames.iter().map(|unsealed| &unsealed.frame), limits)?;
     builder.open().map_err(|error| error.to_string())
 }
 
