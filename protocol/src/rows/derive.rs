@@ -236,7 +236,9 @@ impl RowDeriver {
     /// Reports the open row, if there is one, without ending it.
     pub fn peek_open(&mut self, sink: &mut impl RowSink) {
         if let Some(open) = self.state.open.clone() {
-            let fact = self.fact_of(&open, true);
+            let text = self.stripped();
+            let fact = self.fact_of(&open, &text, true);
+            self.scratch = text;
             sink.row(&fact, self.state.step.as_deref());
         }
     }
@@ -276,52 +278,58 @@ impl RowDeriver {
                 None => (rest, false),
             };
             let taken = part.len() + usize::from(ended);
-            if self.state.open.is_none() {
+            rest = &rest[taken..];
+            // The carriage return that a terminal puts before a line feed shows nothing.
+            let shown = if ended { trim_returns(part) } else { part };
+            let mut open = self.state.open.take().unwrap_or_else(|| {
                 self.state.rows += 1;
                 self.line.clear();
-                self.state.open = Some(Open {
+                sink.begin(self.state.rows - 1);
+                Open {
                     seq: record.seq,
                     boot_us: record.boot_us,
                     at_us: record.at_us,
                     bytes: 0,
                     level: None,
                     by_agent: source == Source::Agent,
-                });
-                sink.begin(self.state.rows - 1);
-            }
-            if let Some(open) = &mut self.state.open {
-                open.bytes += taken as u64;
-                open.level = open.level.max(level);
-            }
-            // The carriage return that a terminal puts before a line feed shows nothing.
-            let shown = if ended { trim_returns(part) } else { part };
-            self.line.push(shown);
+                }
+            });
+            let whole = ended && open.bytes == 0;
+            open.bytes += taken as u64;
+            open.level = open.level.max(level);
             sink.bytes(shown);
-            if ended {
-                self.end_line(record, sink);
+            if whole && is_bare(shown) {
+                // Most lines come in one piece and are what they show: nothing is put together for them.
+                self.end_line(&open, shown, record, sink);
+                continue;
             }
-            rest = &rest[taken..];
+            self.line.push(shown);
+            if ended {
+                let text = self.stripped();
+                self.end_line(&open, &text, record, sink);
+                self.scratch = text;
+            } else {
+                self.state.open = Some(open);
+            }
         }
     }
 
-    /// The open row's fact: its level by annotation, markup or convention.
-    fn fact_of(&mut self, open: &Open, still_open: bool) -> RowFact {
-        let (visible, _) = self.line.visible();
-        let mut blank = is_blank(visible);
+    /// The text of the line that was put together, without escape sequences and control characters. To be given back as
+    /// `scratch`.
+    fn stripped(&mut self) -> Vec<u8> {
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        strip_into(self.line.visible().0, &mut text);
+        text
+    }
+
+    /// The fact of a row that shows `text`: its level by annotation, markup or convention.
+    fn fact_of(&self, open: &Open, text: &[u8], still_open: bool) -> RowFact {
+        let mut blank = is_blank(text);
         let mut level = open.level;
         let mut kind = if open.by_agent { RowKind::Note } else { RowKind::Line };
         if level.is_none() && !blank {
-            self.scratch.clear();
-            let text: &[u8] = if memchr::memchr2(0x1b, b'\t', visible).is_some() {
-                strip_into(visible, &mut self.scratch);
-                &self.scratch
-            } else {
-                visible
-            };
-            let marked = matches!(text.first(), Some(b':' | b'-' | b'+' | b'~'))
-                .then(|| std::str::from_utf8(text).ok().and_then(markup::read))
-                .flatten();
-            level = Some(match marked {
+            level = Some(match markup_of(text) {
                 Some(Markup::Message(level, _)) => level,
                 Some(Markup::Phase(_) | Markup::Group(_)) => {
                     kind = RowKind::Phase;
@@ -349,13 +357,18 @@ impl RowDeriver {
         }
     }
 
-    fn end_line(&mut self, record: &RecordRef<'_>, sink: &mut impl RowSink) {
-        let Some(open) = self.state.open.take() else { return };
+    fn end_line(
+        &mut self,
+        open: &Open,
+        text: &[u8],
+        record: &RecordRef<'_>,
+        sink: &mut impl RowSink,
+    ) {
         let phase = self.state.phase;
         if !open.by_agent {
-            self.read_structure(&open, record, sink);
+            self.read_structure(open, text, record, sink);
         }
-        let mut fact = self.fact_of(&open, false);
+        let mut fact = self.fact_of(open, text, false);
         // The line that ends a group is still in it.
         fact.phase = fact.phase.or(phase);
         if fact.kind == RowKind::Phase && self.state.groups > 1 {
@@ -366,14 +379,16 @@ impl RowDeriver {
     }
 
     /// Phases and steps that the line begins or ends.
-    fn read_structure(&mut self, open: &Open, record: &RecordRef<'_>, sink: &mut impl RowSink) {
-        let (visible, _) = self.line.visible();
-        let mut stripped = std::mem::take(&mut self.scratch);
-        stripped.clear();
-        strip_into(visible, &mut stripped);
+    fn read_structure(
+        &mut self,
+        open: &Open,
+        text: &[u8],
+        record: &RecordRef<'_>,
+        sink: &mut impl RowSink,
+    ) {
         let row = self.state.rows - 1;
         let begins = RecordRef { seq: open.seq, at_us: open.at_us, ..*record };
-        match std::str::from_utf8(&stripped).ok().and_then(markup::read) {
+        match markup_of(text) {
             Some(Markup::Phase(name)) => {
                 self.state.explicit = true;
                 self.state.groups = 0;
@@ -404,12 +419,11 @@ impl RowDeriver {
             }
             Some(Markup::Message(..)) => {}
             None => {
-                if let Some(stage) = tools::stage_of(&stripped) {
+                if let Some(stage) = tools::stage_of(text) {
                     self.tool_stage(stage, &begins, row, sink);
                 }
             }
         }
-        self.scratch = stripped;
     }
 
     fn tool_stage(
@@ -545,10 +559,26 @@ impl RowDeriver {
     /// Ends the open row where no line feed did.
     fn close_open(&mut self, sink: &mut impl RowSink) {
         if let Some(open) = self.state.open.take() {
-            let fact = self.fact_of(&open, false);
+            let text = self.stripped();
+            let fact = self.fact_of(&open, &text, false);
+            self.scratch = text;
             sink.row(&fact, self.state.step.as_deref());
         }
     }
+}
+
+/// Whether a line's bytes are its text: no control characters, no more than is looked at of a line.
+fn is_bare(line: &[u8]) -> bool {
+    // Without a branch, so that many bytes are looked at at once.
+    let control = line.iter().fold(false, |any, &byte| any | (byte < 0x20) | (byte == 0x7f));
+    !control && line.len() <= CLASSIFIED_BYTES
+}
+
+fn markup_of(text: &[u8]) -> Option<Markup<'_>> {
+    if !matches!(text.first(), Some(b':' | b'-' | b'+' | b'~')) {
+        return None;
+    }
+    markup::read(std::str::from_utf8(text).ok()?)
 }
 
 fn trim_returns(line: &[u8]) -> &[u8] {
