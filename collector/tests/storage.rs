@@ -404,7 +404,7 @@ async fn model(
             let frame = Frame::decode(&bytes, &limits).unwrap();
             ends.push(frame.last_seq());
             let place = log.reserve(bytes.len()).await.unwrap();
-            entry.submit(link.session, log, place, &frame, bytes, 1).unwrap();
+            entry.submit(link.session, log, place, frame, bytes, 1).unwrap();
             if restart || rest.is_empty() {
                 break;
             }

@@ -363,6 +363,11 @@ impl Frame {
         self.header.body_bytes as usize
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        self.body.len() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// The records in order.
     pub fn records(&self) -> impl Iterator<Item = RecordRef<'_>> {
         let mut seq = self.header.first_seq;
@@ -486,7 +491,13 @@ impl FrameBuilder {
         self.next_seq
     }
 
-    /// Adds a record. A boot time that runs backwards is taken as unchanged.
+    /// Whether a record of this boot time can be added as it is: boot times of a batch never run backwards.
+    pub fn keeps(&self, boot_us: u64) -> bool {
+        self.is_empty() || boot_us >= self.boot_us
+    }
+
+    /// Adds a record. A boot time that runs backwards is taken as unchanged; whoever must not change the record asks
+    /// [`Self::keeps`] first.
     ///
     /// # Panics
     ///

@@ -41,7 +41,16 @@ pub struct Console {
     pub end: Position,
     /// Lines of output in it.
     pub lines: u64,
+    /// Records in a batch at most, if not as many as an agent likes.
+    pub batch: Option<usize>,
     _lock: RunLock,
+}
+
+impl Console {
+    fn bounded(&self, mut limits: Limits) -> Limits {
+        limits.records = self.batch.map_or(limits.records, |batch| batch.min(limits.records));
+        limits
+    }
 }
 
 /// Who a console is.
@@ -113,7 +122,7 @@ fn begun(dir: &Path, number: usize) -> Result<(Console, Writer<RealDisk>)> {
         boot_id: boot_id(),
         context: serde_json::json!({}),
     })])?;
-    Ok((Console { run, meta, end, lines: 0, _lock: lock }, writer))
+    Ok((Console { run, meta, end, lines: 0, batch: None, _lock: lock }, writer))
 }
 
 fn event(event: Event) -> Item {
@@ -177,7 +186,7 @@ pub fn simulated(number: usize, lines: u64) -> Result<Vec<u8>> {
 
 /// Every frame that the agent would send of the console's spool, in order.
 pub fn frames(console: &Console) -> Result<Vec<Bytes>> {
-    let limits = Limits { unacked_bytes: usize::MAX, ..Limits::default() };
+    let limits = console.bounded(Limits { unacked_bytes: usize::MAX, ..Limits::default() });
     let mut chain = Chain::START;
     let mut outbox = Outbox::new(&console.run, 0, chain, true, limits)?;
     let mut frames = Vec::new();
@@ -254,8 +263,8 @@ pub async fn deliver(
     let greeted = greet(target, &console.meta, incarnation, (1, console.end.last_seq)).await;
     all_greeted.wait().await;
     let (socket, welcome) = greeted?;
-    let mut outbox =
-        Outbox::new(&console.run, welcome.acked_seq, welcome.chain, true, welcome.limits)?;
+    let limits = console.bounded(welcome.limits);
+    let mut outbox = Outbox::new(&console.run, welcome.acked_seq, welcome.chain, true, limits)?;
     let (mut sink, mut stream) = socket.split();
     let mut sent: VecDeque<(u64, Instant)> = VecDeque::new();
     let mut took = Vec::new();

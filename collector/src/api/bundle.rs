@@ -184,7 +184,7 @@ async fn submit(
         let place = log.reserve(bytes.len()).await.map_err(|error| bad(error.to_string()))?;
         let now_us = app.deployments.now_us();
         entry
-            .submit(link.session, log, place, &frame, bytes, now_us)
+            .submit(link.session, log, place, frame, bytes, now_us)
             .map_err(|error| bad(error.to_string()))?;
     }
     let mut durable = entry.follow();

@@ -274,7 +274,7 @@ impl Entry {
         session: u64,
         log: &Log,
         place: Place,
-        frame: &Frame,
+        frame: Frame,
         payload: Bytes,
         received_at: i64,
     ) -> Result<Folded, SubmitError> {
@@ -284,7 +284,7 @@ impl Entry {
             return Err(SubmitError::Cut);
         }
         let Some(track) = inner.ahead.as_mut() else { return Err(SubmitError::Cut) };
-        let mut folded = match track.fold(frame, received_at) {
+        let mut folded = match track.fold(&frame, received_at) {
             Ok(folded) => folded,
             Err(error) => {
                 // Half folded: restore it from the disk before anybody goes on.
@@ -344,7 +344,7 @@ impl Entry {
         let entry = Arc::clone(self);
         let guard = Arc::clone(&inner.guard);
         let done = Box::new(move |result| entry.written(result, stored, known, received_at));
-        log.append(place, new, also, guard, done);
+        log.append(place, new, frame, also, guard, done);
         Ok(folded)
     }
 

@@ -97,7 +97,16 @@ pub struct Track {
     pub known: Known,
     deriver: RowDeriver,
     noting: Noting,
-    line: Vec<u8>,
+    lines: Lines,
+}
+
+/// The heads of the row that is open and of the last one that shows something.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    open: Vec<u8>,
+    last: Vec<u8>,
+    /// Which row the last one is, if it ended in this frame.
+    ended: Option<(u64, Level)>,
 }
 
 impl Track {
@@ -119,7 +128,12 @@ impl Track {
             frames: 0,
             stateless: 0,
         };
-        Self { known, deriver: RowDeriver::new(), noting: Noting::default(), line: Vec::new() }
+        Self {
+            known,
+            deriver: RowDeriver::new(),
+            noting: Noting::default(),
+            lines: Lines::default(),
+        }
     }
 
     /// What a later track goes on from.
@@ -140,7 +154,7 @@ impl Track {
         let deriver =
             RowDeriver::restore(deriver.get().as_bytes()).map_err(|_| FoldError::Resume)?;
         let noting = Noting::in_phase(deriver.phase(), deriver.phase_name());
-        Ok(Self { known, deriver, noting, line: Vec::new() })
+        Ok(Self { known, deriver, noting, lines: Lines::default() })
     }
 
     /// Takes in the next frame, which begins at `known.seq + 1`. After an error the track is of no use.
@@ -173,7 +187,7 @@ impl Track {
             known.seq = record.last_seq();
             self.noting.at_byte = known.bytes;
             let noting = &mut self.noting;
-            let mut sink = Sink { known, folded: &mut folded, noting, line: &mut self.line };
+            let mut sink = Sink { known, folded: &mut folded, noting, lines: &mut self.lines };
             self.deriver.feed(&record, &mut sink);
             match record.body {
                 BodyRef::Output { bytes, .. } => {
@@ -187,6 +201,9 @@ impl Track {
             }
         }
         known.rows = self.deriver.rows();
+        if let Some((row, level)) = self.lines.ended.take() {
+            known.last_row = Some((row, level, self.lines.last.as_slice().into()));
+        }
         if let Some((row, visible)) = self.deriver.open_line() {
             // A progress display stays on one line for minutes: what it shows now is what is printed last.
             let head = &visible[..visible.len().min(LAST_ROW_BYTES)];
@@ -249,21 +266,22 @@ struct Sink<'a> {
     known: &'a mut Known,
     folded: &'a mut Folded,
     noting: &'a mut Noting,
-    line: &'a mut Vec<u8>,
+    lines: &'a mut Lines,
 }
 
 impl RowSink for Sink<'_> {
     fn begin(&mut self, row: u64) {
         self.noting.begin(row);
-        self.line.clear();
+        self.lines.open.clear();
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        if self.line.len() < LAST_ROW_BYTES {
-            let room = LAST_ROW_BYTES - self.line.len();
-            self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let line = &mut self.lines.open;
+        if line.len() < LAST_ROW_BYTES {
+            let room = LAST_ROW_BYTES - line.len();
+            line.extend_from_slice(&bytes[..bytes.len().min(room)]);
         } else if bytes.first() == Some(&b'\r') {
-            self.line.clear();
+            line.clear();
         }
     }
 
@@ -291,9 +309,11 @@ impl RowSink for Sink<'_> {
             phase.last_row = Some(fact.row);
         }
         if !fact.blank {
-            known.last_row = Some((fact.row, fact.level, self.line.as_slice().into()));
+            // Made into what others see once a frame: most rows are not the last.
+            std::mem::swap(&mut self.lines.open, &mut self.lines.last);
+            self.lines.ended = Some((fact.row, fact.level));
         }
-        self.line.clear();
+        self.lines.open.clear();
     }
 
     fn phase(&mut self, phase: &PhaseFact) {

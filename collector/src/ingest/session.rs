@@ -336,7 +336,7 @@ impl Session<'_> {
         }
         self.last_gap = None;
         if frame.first_seq() > submitted {
-            return self.append(&frame, bytes).await;
+            return self.append(frame, bytes).await;
         }
         self.repeated(&frame, submitted).await?;
         if frame.last_seq() <= submitted {
@@ -346,10 +346,10 @@ impl Session<'_> {
             return Err(self.quarantine(submitted).await);
         };
         let frame = Frame::decode(&rest, &self.limits).map_err(Refusal::from)?;
-        self.append(&frame, rest).await
+        self.append(frame, rest).await
     }
 
-    async fn append(&mut self, frame: &Frame, bytes: Bytes) -> Result<(), End> {
+    async fn append(&mut self, frame: Frame, bytes: Bytes) -> Result<(), End> {
         let length = bytes.len();
         let log = self.ingest.deployments.log();
         // The queue also holds what the frame's events become: reserve by what it unpacks to.
@@ -358,10 +358,10 @@ impl Session<'_> {
             .await
             .map_err(|error| refusal_of(&error))?;
         let now_us = self.ingest.deployments.now_us();
-        let last_seq = frame.last_seq();
+        let (count, last_seq) = (frame.header().count as usize, frame.last_seq());
         match self.entry.submit(self.link.session, log, place, frame, bytes, now_us) {
             Ok(folded) => {
-                let prompt = is_prompt(frame.header().count as usize, length);
+                let prompt = is_prompt(count, length);
                 self.in_flight.push_back(InFlight { last_seq, queued: Instant::now(), prompt });
                 let metrics = &self.ingest.metrics;
                 metrics.frames.add(1);

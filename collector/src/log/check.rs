@@ -13,7 +13,7 @@ use super::index::Sealed;
 use super::{Log, LogError, StreamKey};
 use crate::query::fold_into;
 use crate::store::{Statement, Write};
-use deckport_protocol::{Chain, Frame, RecordRef};
+use deckport_protocol::{Chain, RecordRef};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ impl Log {
                         false,
                     );
                 }
-                match Frame::decode(&new.payload, &self.limits) {
+                match unsealed.unpacked(&self.limits) {
                     Ok(frame) => {
                         for record in frame.records() {
                             checked.records += 1;

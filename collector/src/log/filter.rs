@@ -25,9 +25,13 @@ pub(super) const CHUNK_PLACES: usize = 64;
 
 /// The place of a trigram.
 pub(super) fn place(trigram: [u8; 3]) -> u16 {
-    let packed = u32::from_le_bytes([trigram[0], trigram[1], trigram[2], 0]);
+    place_of(u32::from_le_bytes([trigram[0], trigram[1], trigram[2], 0]))
+}
+
+/// The place of the trigram in the lower three bytes.
+fn place_of(trigram: u32) -> u16 {
     // The high bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
-    (packed.wrapping_mul(0x9E37_79B1) >> 16) as u16
+    ((trigram & 0xff_ffff).wrapping_mul(0x9E37_79B1) >> 16) as u16
 }
 
 /// A block's filter; a power of two of bits.
@@ -58,45 +62,35 @@ impl Filter {
 #[derive(Debug)]
 pub(super) struct FilterBuilder {
     /// A byte a place: setting one needs no reading.
-    marks: Box<[u8]>,
+    marks: Box<[u8; PLACES]>,
+    lower: Vec<u8>,
 }
 
 impl Default for FilterBuilder {
     fn default() -> Self {
-        Self { marks: vec![0; PLACES].into() }
+        Self { marks: Box::new([0; PLACES]), lower: Vec::new() }
     }
 }
-
-const LOWER: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).to_ascii_lowercase();
-        byte += 1;
-    }
-    table
-};
 
 impl FilterBuilder {
     /// Adds the text of a row.
     pub(super) fn add(&mut self, text: &[u8]) {
+        self.lower.clear();
         if text.is_ascii() {
-            self.add_folded(text.iter().map(|&byte| LOWER[usize::from(byte)]));
+            self.lower.extend_from_slice(text);
+            self.lower.make_ascii_lowercase();
         } else {
-            let mut folded = Vec::with_capacity(text.len());
-            fold_into(text, &mut folded);
-            self.add_folded(folded.into_iter());
+            fold_into(text, &mut self.lower);
         }
-    }
-
-    fn add_folded(&mut self, mut bytes: impl Iterator<Item = u8>) {
-        let (Some(first), Some(second)) = (bytes.next(), bytes.next()) else { return };
-        let mut window = u32::from(first) << 8 | u32::from(second) << 16;
-        for byte in bytes {
-            window = window >> 8 | u32::from(byte) << 16;
-            let at = (window.wrapping_mul(0x9E37_79B1) >> 16) as u16;
-            self.marks[usize::from(at)] = 1;
+        // Four bytes at a time, of which the fourth does not count: no step waits for the one before.
+        let (quads, last) = match self.lower.last_chunk::<3>() {
+            Some(last) => (self.lower.array_windows::<4>(), *last),
+            None => return,
+        };
+        for quad in quads {
+            self.marks[usize::from(place_of(u32::from_le_bytes(*quad)))] = 1;
         }
+        self.marks[usize::from(place(last))] = 1;
     }
 
     /// Whether a filter has all that was added.

@@ -39,7 +39,7 @@ use crate::store::{
     Done, Guard, Permit, ReadError, Row, Statement, Store, Values, Write, WriteError,
 };
 use bytes::Bytes;
-use deckport_protocol::{DeploymentId, Limits, StreamId, Tenant};
+use deckport_protocol::{DeploymentId, Frame, Limits, StreamId, Tenant};
 use filters::Filters;
 use index::Index;
 use std::sync::Arc;
@@ -227,17 +227,18 @@ impl Log {
         Ok(Place { room, permit: self.store.writer().reserve(bytes).await? })
     }
 
-    /// Appends a frame, and `also` other rows in the same transaction. `done` is called when all of it
+    /// Appends a frame, which was `unpacked` from its payload, and `also` other rows in the same transaction. `done` is called when all of it
     /// is durable, in order within a stream; or with the reason when nothing of it was stored.
     pub fn append(
         &self,
         place: Place,
         frame: NewFrame,
+        unpacked: Frame,
         mut also: Vec<Row>,
         guard: Arc<Guard>,
         done: Done,
     ) {
-        let (unsealed, row) = self.tail.begin(frame, place.room);
+        let (unsealed, row) = self.tail.begin(frame, unpacked, place.room);
         also.push(row);
         let tail = Arc::clone(&self.tail);
         place.permit.submit(Write {

@@ -280,6 +280,7 @@ fn frames_of<'a>(
         if let Some(last) = open
             && last.2.frame != origin.frame
             && (last.2.boot_id != origin.boot_id
+                || !builder.keeps(record.boot_us)
                 || held >= FRAME_BYTES
                 || count + origin.records > FRAME_RECORDS)
         {

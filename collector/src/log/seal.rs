@@ -6,11 +6,10 @@
 use super::block::{BLOCK_BYTES, Block, Builder, Packed};
 use super::filter;
 use super::index::Sealed;
-use super::tail::Cut;
-use super::{Log, LogError, NewFrame, StreamKey};
+use super::tail::{Cut, Unsealed};
+use super::{Log, LogError, StreamKey};
 use crate::store::{Row, Statement, Table, Write, WriteError};
 use bytes::Bytes;
-use deckport_protocol::Frame;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -166,7 +165,7 @@ impl Log {
         let state_before = first.frame.state_before.clone();
         let limits = self.limits;
         let packing = tokio::task::spawn_blocking(move || {
-            let packed = pack_frames(cut.iter().map(|unsealed| &unsealed.frame), &limits);
+            let packed = pack_frames(&cut, &limits);
             (packed, cut)
         });
         let (packed, cut) = packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
@@ -319,16 +318,17 @@ impl Log {
 }
 
 /// Puts frames that follow one another into a block that is being built; and how many rows began in them.
-pub(super) fn build_frames<'a>(
-    frames: impl Iterator<Item = &'a NewFrame>,
+pub(super) fn build_frames(
+    frames: &[Arc<Unsealed>],
     limits: &deckport_protocol::Limits,
 ) -> Result<(Builder, u64), String> {
     let mut builder = None;
     let mut rows = 0;
-    for new in frames {
+    for unsealed in frames {
+        let new = &unsealed.frame;
         let builder =
             builder.get_or_insert_with(|| Builder::new(new.first_row, new.first_byte, new.goes_on));
-        let frame = Frame::decode(&new.payload, limits).map_err(|error| error.to_string())?;
+        let frame = unsealed.unpacked(limits).map_err(|error| error.to_string())?;
         builder.frame(new.received_at);
         for record in frame.records() {
             builder.push(&record, frame.boot_id());
@@ -340,8 +340,8 @@ pub(super) fn build_frames<'a>(
 }
 
 /// Packs frames that follow one another.
-fn pack_frames<'a>(
-    frames: impl Iterator<Item = &'a NewFrame>,
+fn pack_frames(
+    frames: &[Arc<Unsealed>],
     limits: &deckport_protocol::Limits,
 ) -> Result<Packed, String> {
     let (builder, rows) = build_frames(frames, limits)?;

@@ -17,12 +17,17 @@
 use super::block::BLOCK_BYTES;
 use super::{LogError, NewFrame, StreamKey};
 use crate::store::{Row, Store, Table, Value, WriteError};
+use deckport_protocol::columns::FrameError;
+use deckport_protocol::{Frame, Limits};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The tail's bound, in multiples of what it is sealed at.
 const FULL: usize = 3;
+/// Bytes of memory for frames as they were unpacked when they came in, so that sealing need not unpack them again.
+const UNPACKED: usize = 32 * 1024 * 1024;
 
 static TAIL: Table = Table {
     insert: "insert into tail (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
@@ -44,8 +49,20 @@ const LEFT: &str = "select id, stream, first_seq, last_seq, first_row, rows_coun
 pub(super) struct Unsealed {
     pub(super) id: i64,
     pub(super) frame: NewFrame,
+    /// It as it was unpacked, and its share of [`UNPACKED`].
+    unpacked: Option<(Frame, OwnedSemaphorePermit)>,
     /// Its share of the tail's bound; what a former process left has none.
     _room: Option<Room>,
+}
+
+impl Unsealed {
+    /// The frame, unpacked.
+    pub(super) fn unpacked(&self, limits: &Limits) -> Result<Cow<'_, Frame>, FrameError> {
+        match &self.unpacked {
+            Some((frame, _)) => Ok(Cow::Borrowed(frame)),
+            None => Frame::decode(&self.frame.payload, limits).map(Cow::Owned),
+        }
+    }
 }
 
 /// A place in the tail for so many bytes, given back when it is dropped.
@@ -92,6 +109,7 @@ pub(super) type Cut = Vec<Arc<Unsealed>>;
 pub(super) struct Tail {
     inner: Mutex<Inner>,
     room: Arc<Semaphore>,
+    unpacked: Arc<Semaphore>,
     /// It is sealed from this size on.
     seal_bytes: usize,
     /// There may be something to seal.
@@ -103,6 +121,7 @@ impl Tail {
         Self {
             inner: Mutex::default(),
             room: Arc::new(Semaphore::new(FULL * seal_bytes)),
+            unpacked: Arc::new(Semaphore::new(UNPACKED)),
             seal_bytes,
             grown: Notify::new(),
         }
@@ -120,7 +139,12 @@ impl Tail {
     }
 
     /// Gives a frame its id and the row to write.
-    pub(super) fn begin(&self, frame: NewFrame, mut room: Room) -> (Arc<Unsealed>, Row) {
+    pub(super) fn begin(
+        &self,
+        frame: NewFrame,
+        unpacked: Frame,
+        mut room: Room,
+    ) -> (Arc<Unsealed>, Row) {
         // What it takes here is what sealing counts: else all room may be taken before anything is due.
         room.keep(frame.payload.len());
         let mut inner = self.lock();
@@ -146,7 +170,11 @@ impl Tail {
             frame.notes.encode().into(),
             frame.payload.clone().into(),
         ];
-        (Arc::new(Unsealed { id, frame, _room: Some(room) }), Row { table: &TAIL, values })
+        let memory = u32::try_from(unpacked.memory()).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.unpacked).try_acquire_many_owned(memory);
+        let unpacked = share.ok().map(|share| (unpacked, share));
+        let unsealed = Unsealed { id, frame, unpacked, _room: Some(room) };
+        (Arc::new(unsealed), Row { table: &TAIL, values })
     }
 
     /// The frame is durable; or nothing of it was stored.
@@ -204,7 +232,10 @@ impl Tail {
                 };
                 behind = row.int(0)?;
                 self.lock().ids.insert(behind);
-                self.landed(Arc::new(Unsealed { id: behind, frame, _room: None }), true);
+                self.landed(
+                    Arc::new(Unsealed { id: behind, frame, unpacked: None, _room: None }),
+                    true,
+                );
             }
         }
         // Those that are in blocks are still in the table, and an id is used once.

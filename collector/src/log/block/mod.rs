@@ -41,7 +41,7 @@ use std::sync::OnceLock;
 pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
 /// More than anything that is packed as one part.
 const PART_BYTES: usize = 256 * 1024 * 1024;
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
 /// What is stored is not a block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -169,7 +169,7 @@ fn unpacked(
     frames: &[Arc<Unsealed>],
     limits: &Limits,
 ) -> Result<(Block, Summary, Vec<u8>), String> {
-    let (builder, _) = build_frames(frames.iter().map(|unsealed| &unsealed.frame), limits)?;
+    let (builder, _) = build_frames(frames, limits)?;
     builder.open().map_err(|error| error.to_string())
 }
 

@@ -78,7 +78,9 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let consoles: Vec<_> = (0..args.consoles)
         .map(|number| {
             let lines = lines.console(number);
-            spools::fill_with(dir, number, lines.into_iter()).map(Arc::new)
+            let mut console = spools::fill_with(dir, number, lines.into_iter())?;
+            console.batch = args.batch;
+            Ok(Arc::new(console))
         })
         .collect::<Result<_>>()?;
     let count = consoles.iter().map(|console| console.lines).sum::<u64>() as f64;

@@ -47,6 +47,9 @@ struct Args {
     /// ingest: lines in all [default: the corpus once].
     #[arg(long)]
     lines: Option<u64>,
+    /// ingest: lines in one batch at most [default: as many as an agent sends when much has gathered].
+    #[arg(long)]
+    batch: Option<usize>,
     /// ingest, search: where the corpus is kept [default: beside the built programs].
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
