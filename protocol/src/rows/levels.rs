@@ -7,73 +7,77 @@
 use super::line::CLASSIFIED_BYTES;
 use crate::record::Level;
 use aho_corasick::packed;
+use memchr::memmem;
 use regex::bytes::{RegexSet, RegexSetBuilder};
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
-/// Words in lower case. A line without any of them, that also does not begin as [`begins_like_one`] says, matches none of the
-/// rules that make it anything but [`Level::Info`]; a test draws lines from the rules to check that.
-const WORDS: &[&str] = &[
-    "err",
-    "warn",
-    "fail",
-    "fatal",
-    "panic",
-    "kill",
-    "crit",
-    "severe",
-    "emerg",
-    "alert",
-    "abort",
-    "exception",
-    "trace",
-    "debug",
-    "level",
-    "notice",
-    "denied",
-    "refused",
-    "unmet",
-    "prevent",
-    "dump",
-    "invalid",
-    "terminated",
-    "interrupt",
-    "memory",
-    "exhausted",
-    "timed out",
-    "timeout",
-    "not found",
-    "not installable",
-    "not permitted",
-    "no such",
-    "no space",
-    "no route",
-    "cannot",
-    "can't",
-    "could not",
-    "unable",
-    "unbound",
-    "unexpected",
-    "exiting",
-    "deprecat",
-    "segmentation",
-    "illegal inst",
-    "bad interp",
-    "held broken",
-    "is a direc",
-    "not a direc",
-    "read-only",
-    " busy",
-    "unreachable",
-    "too many open",
-    "quota",
-    "connection reset",
-    "curl: ",
-    "wget: ",
-    "process exited",
-    "***",
+/// Words in lower case, each with three letters of it that few lines hold. A line without any of them, that also is none of
+/// those of [`is_suspicious`], matches none of the rules that make it anything but [`Level::Info`]; a test draws lines from
+/// the rules to check that.
+const WORDS: &[(&str, &str)] = &[
+    ("err", "err"),
+    ("warn", "war"),
+    ("fail", "fai"),
+    ("fatal", "fat"),
+    ("panic", "nic"),
+    ("kill", "kil"),
+    ("crit", "cri"),
+    ("severe", "sev"),
+    ("emerg", "eme"),
+    ("alert", "ler"),
+    ("abort", "abo"),
+    ("exception", "xce"),
+    ("traceback", "eba"),
+    ("level", "lev"),
+    ("notice", "oti"),
+    ("denied", "nie"),
+    ("refused", "efu"),
+    ("unmet", "nme"),
+    ("prevent", "rev"),
+    ("dump", "dum"),
+    ("invalid", "nva"),
+    ("terminated", "rmi"),
+    ("interrupt", "rru"),
+    ("memory", "mor"),
+    ("exhausted", "xha"),
+    ("timed out", "d o"),
+    ("timeout", "eou"),
+    ("not found", "t f"),
+    ("not installable", "lla"),
+    ("not permitted", "t p"),
+    ("no such", "uch"),
+    ("no space", "o s"),
+    ("no route", "o r"),
+    ("cannot", "nno"),
+    ("can't", "n't"),
+    ("could not", "uld"),
+    ("unable", "una"),
+    ("unbound", "nbo"),
+    ("unexpected", "nex"),
+    ("exiting", "xit"),
+    ("deprecat", "dep"),
+    ("segmentation", "egm"),
+    ("illegal inst", "lle"),
+    ("bad interp", "d i"),
+    ("held broken", "d b"),
+    ("is a direc", "a d"),
+    ("not a direc", "a d"),
+    ("read-only", "d-o"),
+    (" busy", " bu"),
+    ("unreachable", "nre"),
+    ("too many open", "oo "),
+    ("quota", "uot"),
+    ("connection reset", "res"),
+    ("curl: ", "rl:"),
+    ("wget: ", "wge"),
+    ("process exited", "xit"),
+    ("***", "***"),
 ];
+/// Words that count in capitals only: some tools speak of debugging all the time.
+const CAPITALS: [&[u8]; 2] = [b"DEBUG", b"TRACE"];
 
-/// Lines of tools at work, whatever the names in them say; the first rule says the same.
+/// How lines of tools at work begin. They are no more than info, whatever the names in them say.
 const AT_WORK: &[&str] = &[
     "Selecting previously unselected package",
     "Preparing to unpack",
@@ -194,7 +198,13 @@ const RULES: &[(Level, &[&str])] = &[
     ),
 ];
 
+/// Hashes of three bytes.
+const PLACES: usize = 1 << 12;
+
 struct Rules {
+    /// Where the three letters of any of [`WORDS`] are hashed to.
+    letters: Box<[u8; PLACES]>,
+    capitals: [memmem::Finder<'static>; CAPITALS.len()],
     /// Finds any of [`WORDS`], many bytes at once; `None` where the processor cannot.
     words: Option<packed::Searcher>,
     set: RegexSet,
@@ -204,8 +214,15 @@ struct Rules {
 
 static COMPILED: LazyLock<Rules> = LazyLock::new(|| {
     let flat = || RULES.iter().flat_map(|(level, rules)| rules.iter().map(move |r| (*level, *r)));
+    let mut letters = Box::new([0; PLACES]);
+    for (_, rare) in WORDS {
+        let rare = rare.as_bytes();
+        letters[place(u32::from_le_bytes([rare[0], rare[1], rare[2], 0]))] = 1;
+    }
     Rules {
-        words: packed::Searcher::new(WORDS),
+        letters,
+        capitals: CAPITALS.map(memmem::Finder::new),
+        words: packed::Searcher::new(WORDS.iter().map(|(word, _)| word)),
         set: RegexSetBuilder::new(flat().map(|(_, rule)| rule))
             .unicode(false)
             .size_limit(64 << 20)
@@ -227,17 +244,33 @@ fn begins_like_one(line: &[u8]) -> bool {
     }
 }
 
-/// A line with neither matches no rule.
+/// The place of the lower three bytes.
+fn place(quad: u32) -> usize {
+    // The high bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
+    (quad & 0xff_ffff).wrapping_mul(0x9E37_79B1) as usize >> 20
+}
+
+/// Whether some rule may match the line. Nearly all lines are told by a look at a table for each of their bytes.
 fn is_suspicious(rules: &Rules, line: &[u8]) -> bool {
-    if begins_like_one(line) {
+    if begins_like_one(line) || rules.capitals.iter().any(|word| word.find(line).is_some()) {
         return true;
     }
-    let Some(words) = &rules.words else { return true };
-    let mut lower = [0u8; CLASSIFIED_BYTES];
-    let Some(lower) = lower.get_mut(..line.len()) else { return true };
-    lower.copy_from_slice(line);
-    lower.make_ascii_lowercase();
-    words.find(&*lower).is_some()
+    let (Some(words), true) = (&rules.words, line.len() <= CLASSIFIED_BYTES) else { return true };
+    thread_local! {
+        static LOWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    LOWER.with_borrow_mut(|lower| {
+        lower.clear();
+        lower.extend_from_slice(line);
+        lower.make_ascii_lowercase();
+        // The last three bytes are the first of four, too.
+        lower.push(0);
+        let letters = &rules.letters;
+        let any = lower
+            .array_windows::<4>()
+            .fold(0, |any, quad| any | letters[place(u32::from_le_bytes(*quad))]);
+        any != 0 && words.find(&*lower).is_some()
+    })
 }
 
 /// The level of a line that was stripped of escape sequences and has no markup of its own.
@@ -261,6 +294,9 @@ mod tests {
     fn every_line_that_a_rule_wants_is_looked_at() {
         let rules = &*COMPILED;
         assert!(rules.words.is_some() || cfg!(not(target_arch = "x86_64")));
+        for (word, rare) in WORDS {
+            assert!(word.contains(rare) && rare.len() == 3, "{word}");
+        }
         let mut runner = TestRunner::deterministic();
         let flat = RULES.iter().flat_map(|(level, rules)| rules.iter().map(move |r| (*level, *r)));
         for (number, (level, rule)) in flat.enumerate() {
