@@ -47,7 +47,7 @@ const WORDS: &[(&str, &str)] = &[
     ("not installable", "lla"),
     ("not permitted", "t p"),
     ("no such", "uch"),
-    ("no space", "o s"),
+    ("no space", "spa"),
     ("no route", "o r"),
     ("cannot", "nno"),
     ("can't", "n't"),
@@ -68,7 +68,7 @@ const WORDS: &[(&str, &str)] = &[
     ("unreachable", "nre"),
     ("too many open", "oo "),
     ("quota", "uot"),
-    ("connection reset", "res"),
+    ("connection reset", "n r"),
     ("curl: ", "rl:"),
     ("wget: ", "wge"),
     ("process exited", "xit"),
@@ -198,12 +198,13 @@ const RULES: &[(Level, &[&str])] = &[
     ),
 ];
 
-/// Hashes of three bytes.
-const PLACES: usize = 1 << 12;
+/// Places that three bytes are hashed to.
+const PLACES: usize = 1 << 16;
 
 struct Rules {
-    /// Where the three letters of any of [`WORDS`] are hashed to.
-    letters: Box<[u8; PLACES]>,
+    /// Where the three letters of any of [`WORDS`] are hashed to, by one function and by another: each alone takes far too many
+    /// others for them.
+    letters: [Box<[bool; PLACES]>; 2],
     capitals: [memmem::Finder<'static>; CAPITALS.len()],
     /// Finds any of [`WORDS`], many bytes at once; `None` where the processor cannot.
     words: Option<packed::Searcher>,
@@ -214,10 +215,12 @@ struct Rules {
 
 static COMPILED: LazyLock<Rules> = LazyLock::new(|| {
     let flat = || RULES.iter().flat_map(|(level, rules)| rules.iter().map(move |r| (*level, *r)));
-    let mut letters = Box::new([0; PLACES]);
+    let mut letters = [Box::new([false; PLACES]), Box::new([false; PLACES])];
     for (_, rare) in WORDS {
         let rare = rare.as_bytes();
-        letters[place(u32::from_le_bytes([rare[0], rare[1], rare[2], 0]))] = 1;
+        let [one, other] = places(u32::from_le_bytes([rare[0], rare[1], rare[2], 0]));
+        letters[0][one] = true;
+        letters[1][other] = true;
     }
     Rules {
         letters,
@@ -244,10 +247,11 @@ fn begins_like_one(line: &[u8]) -> bool {
     }
 }
 
-/// The place of the lower three bytes.
-fn place(quad: u32) -> usize {
-    // The high bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
-    (quad & 0xff_ffff).wrapping_mul(0x9E37_79B1) as usize >> 20
+/// Two places of the lower three bytes.
+fn places(quad: u32) -> [usize; 2] {
+    // High bits of a multiplication by an odd constant near 2^32 divided by the golden ratio.
+    let mixed = (quad & 0xff_ffff).wrapping_mul(0x9E37_79B1);
+    [(mixed >> 16) as usize, (mixed >> 8) as usize & (PLACES - 1)]
 }
 
 /// Whether some rule may match the line. Nearly all lines are told by a look at a table for each of their bytes.
@@ -265,11 +269,11 @@ fn is_suspicious(rules: &Rules, line: &[u8]) -> bool {
         lower.make_ascii_lowercase();
         // The last three bytes are the first of four, too.
         lower.push(0);
-        let letters = &rules.letters;
-        let any = lower
-            .array_windows::<4>()
-            .fold(0, |any, quad| any | letters[place(u32::from_le_bytes(*quad))]);
-        any != 0 && words.find(&*lower).is_some()
+        let any = lower.array_windows::<4>().any(|quad| {
+            let [one, other] = places(u32::from_le_bytes(*quad));
+            rules.letters[0][one] && rules.letters[1][other]
+        });
+        any && words.find(&*lower).is_some()
     })
 }
 

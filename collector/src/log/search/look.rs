@@ -1,6 +1,6 @@
 //! Looking into blocks: unpacking them, and finding rows in their texts.
 
-use super::{Axis, Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
+use super::{Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
 use crate::log::block::{Block, BlockError, BlockRecords, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
@@ -160,7 +160,12 @@ fn look_at(
         }
     };
     let records = Lazy { block: &block, part: &records, unpacked: OnceLock::new() };
-    let look = Look { block: &block, summary: &summary, records, rows, stream, spec, numbers };
+    let bucket = spec.axis.as_ref().map(|axis| {
+        let bucket = axis.bucket(summary.first_at);
+        (bucket == axis.bucket(summary.last_at)).then_some(bucket)
+    });
+    let look =
+        Look { block: &block, summary: &summary, records, rows, stream, spec, bucket, numbers };
     look.run(&unit.target.wanted).map_err(|error| damaged(error.to_string()))
 }
 
@@ -206,6 +211,8 @@ struct Look<'a> {
     rows: Range<u64>,
     stream: StreamKey,
     spec: &'a Spec,
+    /// The one that all its rows are in; `None` within where they are in several.
+    bucket: Option<Option<usize>>,
     numbers: bool,
 }
 
@@ -293,12 +300,7 @@ impl Look<'_> {
             return Ok(());
         }
         let wanted = self.spec.rows.load(Ordering::Relaxed);
-        let one = |axis: &Axis| {
-            let bucket = axis.bucket(self.summary.first_at);
-            (bucket == axis.bucket(self.summary.last_at)).then_some(bucket)
-        };
-        let bucket = self.spec.axis.as_ref().map(one);
-        let at = if wanted > 0 || self.spec.before.is_some() || bucket == Some(None) {
+        let at = if wanted > 0 || self.spec.before.is_some() || self.bucket == Some(None) {
             self.records.get()?.at_us(row).unwrap_or(self.summary.first_at)
         } else {
             self.summary.first_at
@@ -312,10 +314,11 @@ impl Look<'_> {
             found.numbers.push(row);
         }
         if let Some(axis) = &self.spec.axis {
-            let bucket = bucket.flatten().unwrap_or_else(|| axis.bucket(at));
+            let bucket = self.bucket.flatten().unwrap_or_else(|| axis.bucket(at));
             let count = found.buckets.entry(bucket).or_default();
             count.0 += 1;
-            count.1 += u64::from(self.block.notes.level(row) == Level::Error);
+            let trouble = self.summary.errors > 0 && self.block.notes.level(row) == Level::Error;
+            count.1 += u64::from(trouble);
         }
         if wanted > 0 {
             kept.push(cursor);
