@@ -217,6 +217,11 @@ impl Block {
         end - u64::from(open)
     }
 
+    /// Whether each of its rows is a whole line of the output, shown as it is.
+    pub(super) fn is_lines(&self) -> bool {
+        self.overlay.is_empty() && !self.goes_on && self.output().last() == Some(&b'\n')
+    }
+
     /// Rows with an overlay: their bytes are not what is shown.
     pub(super) fn covered(&self) -> usize {
         self.overlay.len()

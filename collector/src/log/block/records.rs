@@ -16,6 +16,7 @@
 use super::BlockError;
 use deckport_protocol::varint;
 use deckport_protocol::{Annotation, BodyRef, BootId, RecordRef, Source};
+use std::cell::Cell;
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -26,6 +27,9 @@ const GAP: u8 = 2;
 const CONTINUES: u8 = 1 << 2;
 const BY_AGENT: u8 = 1 << 3;
 const ANNOTATED: u8 = 1 << 4;
+
+/// Outputs that are looked at one by one before they are searched.
+const NEAR: usize = 16;
 
 #[derive(Debug)]
 struct Boot {
@@ -180,8 +184,10 @@ pub(super) struct Found {
 /// Records put together again; their output stays where it is.
 #[derive(Debug)]
 pub(super) struct Records {
-    /// Entries that are output and have bytes, in order.
-    outputs: Vec<u32>,
+    /// Entries that are output and have bytes, in order: each with the end of its bytes.
+    outputs: Vec<(u32, u32)>,
+    /// Which of them was asked for last: who asks about many asks in order.
+    last: Cell<usize>,
     /// For each entry behind a gap: the entry, and its sequence number against the block's first.
     spans: Vec<(u32, u64)>,
     boots: Vec<Boot>,
@@ -276,25 +282,33 @@ impl Records {
             annotations.get(entry.annotation as usize)?;
         }
         let output = |entry: &Entry| entry.kind & SORT == OUTPUT && !entry.data.is_empty();
-        let outputs = (0..).zip(&entries).filter(|(_, entry)| output(entry)).map(|(at, _)| at);
-        let outputs = outputs.collect();
+        let outputs = (0..).zip(&entries).filter(|(_, entry)| output(entry));
+        let outputs = outputs.map(|(at, entry)| (at, entry.data.end)).collect();
         let mut spans = Vec::new();
         let mut skipped = 0u64;
         for (at, entry) in (0u32..).zip(&entries).filter(|(_, entry)| entry.span > 1) {
             skipped = skipped.checked_add(entry.span - 1)?;
             spans.push((at + 1, u64::from(at) + 1 + skipped));
         }
-        let read = Self { outputs, spans, boots, frames, entries, events, annotations };
+        let last = Cell::new(0);
+        let read = Self { outputs, last, spans, boots, frames, entries, events, annotations };
         input.is_empty().then_some(read)
     }
 
     /// The record of output that holds this byte of the output, and where it begins: its place, its sequence number before
     /// spans are counted, and its times.
     pub(super) fn output_at(&self, at: usize) -> Option<Found> {
-        let found = self
-            .outputs
-            .partition_point(|&entry| self.entries[entry as usize].data.end as usize <= at);
-        let index = *self.outputs.get(found)? as usize;
+        let ends_before = |&(_, end): &(u32, u32)| end as usize <= at;
+        let last = self.last.get();
+        // The one that was asked for last, or one of those behind it; else it is looked for in all.
+        let near = self.outputs.get(last..).unwrap_or_default().iter().take(NEAR);
+        let behind_last = last == 0 || self.outputs.get(last - 1).is_some_and(ends_before);
+        let found = match near.take_while(|output| ends_before(output)).count() {
+            behind if behind_last && behind < NEAR => last + behind,
+            _ => self.outputs.partition_point(ends_before),
+        };
+        self.last.set(found);
+        let index = self.outputs.get(found)?.0 as usize;
         Some(self.found(index))
     }
 

@@ -242,6 +242,16 @@ impl Look<'_> {
         // What is left of the expression is all that decides; the scan was made of the whole of it.
         let exact = expr.is_none() || wanted.scan.exact() && wanted.expr.as_ref() == expr;
         let mut kept: Vec<Cursor> = Vec::new();
+        if exact && self.only_counts() {
+            found.matched = match expr {
+                Some(_) => wanted.scan.rows(self.block.searched()).count() as u64,
+                None => self.summary.rows,
+            };
+            if let (Some(Some(bucket)), 1..) = (self.bucket, found.matched) {
+                found.buckets.insert(bucket, (found.matched, 0));
+            }
+            return Ok(found);
+        }
         if expr.is_some() && wanted.scan.selective() {
             // A clone each: what they match with in memory is not shared between threads.
             let scan = wanted.scan.clone();
@@ -272,6 +282,18 @@ impl Look<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// What is found has only to be counted, and the block's rows are its lines of text.
+    fn only_counts(&self) -> bool {
+        let (from, rows) = (self.summary.first_row, self.summary.rows);
+        self.spec.rows.load(Ordering::Relaxed) == 0
+            && self.spec.before.is_none()
+            && !self.numbers
+            && self.bucket != Some(None)
+            && self.summary.errors == 0
+            && self.rows == (from..from + rows)
+            && self.block.is_lines()
     }
 
     fn matches(&self, expr: Option<&RowExpr>, row: u64) -> Result<bool, BlockError> {
