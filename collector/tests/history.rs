@@ -118,6 +118,58 @@ async fn a_search_tells_what_it_finds_while_it_looks() {
 }
 
 #[tokio::test]
+async fn counts_are_exact_in_blocks_of_plain_lines_and_in_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let run = Run::new("bay-1");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    let mut records: Vec<Record> = vec![run.started()];
+    // Four blocks and a rest: plain lines, but for one with an error in the second block and one in colours in the third.
+    for number in 2..=36_000u64 {
+        let text = match number {
+            12_000 => "E: Unable to locate package nosuch".to_owned(),
+            21_000 => "\u{1b}[32mneedle\u{1b}[0m in green".to_owned(),
+            _ if number % 3 == 0 => {
+                format!("a needle, and another needle, in line {number} {:>80}", ".")
+            }
+            _ => format!("Unpacking package-{number} over an older one {:>80}", "."),
+        };
+        records.push(line(number, &text));
+    }
+    for batch in records.chunks(1000) {
+        console.send(run.frame(batch)).await;
+    }
+    console.acked(36_000).await;
+    // Sealed, as far as blocks are full.
+    support::eventually("full blocks are sealed", async || {
+        let (_, metrics) = support::text(&collector, "/metrics").await;
+        metrics.lines().any(|line| line.starts_with("deckport_blocks 4"))
+    })
+    .await;
+    let needles = (2..=36_000u64).filter(|number| number % 3 == 0 && *number != 12_000).count();
+    for (query, expected) in [
+        ("needle", needles),
+        ("'needle'", needles),
+        ("/need[l]e/", needles),
+        ("'nowhere to be found'", 0),
+        ("level:error", 1),
+        ("console:bay-1", 35_999),
+        ("needle+level:info", needles),
+    ] {
+        // Without rows, blocks of plain lines are counted as they lie.
+        for limit in [0, 2] {
+            let path = format!("/api/v1/search?q={query}&count=true&limit={limit}");
+            let (status, page) = get(&collector, &path.replace(' ', "%20")).await;
+            assert_eq!(status, 200, "{page}");
+            assert_eq!(page["matched"], expected, "{query}");
+            let spread = page["histogram"]["matched"].as_array().unwrap();
+            let spread: u64 = spread.iter().filter_map(Value::as_u64).sum();
+            assert_eq!(spread, expected as u64, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_failed_run_is_held_against_the_last_good_one_and_recognised_again() {
     let dir = tempfile::tempdir().unwrap();
     let collector = start(dir.path()).await;
