@@ -10,6 +10,7 @@ fn main() {
         "live_send",
         "live_close",
         "save_download",
+        "upload_chosen",
         "preferences_get",
         "preferences_set",
         "about",

@@ -258,6 +258,16 @@ impl Desktop {
         Some(chosen.path().to_owned())
     }
 
+    /// Asks for a run that was saved as one file. `None` when the operator cancels.
+    pub(crate) async fn ask_what_to_open(&self) -> Option<PathBuf> {
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title("Import a run")
+            .add_filter("Saved runs", &["deckport"])
+            .add_filter("All files", &["*"]);
+        let chosen = self.on_main_thread(move || dialog.pick_file()).await?.await?;
+        Some(chosen.path().to_owned())
+    }
+
     /// Dialogs are made where the window's toolkit lives.
     async fn on_main_thread<T: Send + 'static>(
         &self,

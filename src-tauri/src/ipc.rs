@@ -68,12 +68,17 @@ pub(crate) async fn request(
         desktop.did(Deed::Saw(which));
     }
     let ask = http::Ask { method, path, headers: headers.unwrap_or_default(), body };
-    let answer = http::fetch(connection, ask).await?;
-    let (body, base64) = match String::from_utf8(answer.body.to_vec()) {
-        Ok(text) => (text, false),
-        Err(raw) => (base64::engine::general_purpose::STANDARD.encode(raw.as_bytes()), true),
-    };
-    Ok(Response { status: answer.status, headers: answer.headers, body, base64 })
+    Ok(http::fetch(connection, ask).await?.into())
+}
+
+impl From<http::Answer> for Response {
+    fn from(answer: http::Answer) -> Response {
+        let (body, base64) = match String::from_utf8(answer.body.to_vec()) {
+            Ok(text) => (text, false),
+            Err(raw) => (base64::engine::general_purpose::STANDARD.encode(raw.as_bytes()), true),
+        };
+        Response { status: answer.status, headers: answer.headers, body, base64 }
+    }
 }
 
 /// The deployment that a path of the API is about: whoever asks for it has its screen open.
@@ -124,6 +129,24 @@ pub(crate) async fn save_download(
     let bytes = http::download(connection, http::Ask::get(path), &target).await?;
     tracing::info!(bytes, "a download was saved");
     Ok(Saved { path: Some(target), bytes })
+}
+
+/// Posts a file that the operator chooses; the page learns its name, as soon as it is chosen. `None`: they chose none.
+#[tauri::command]
+pub(crate) async fn upload_chosen(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    path: String,
+    chosen: ipc::Channel<String>,
+) -> Reply<Option<Response>> {
+    let connection = desktop.connections.get(&connection)?;
+    let Some(file) = desktop.ask_what_to_open().await else { return Ok(None) };
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A page that has gone meanwhile needs no name.
+    let _ = chosen.send(name);
+    let answer = http::upload(connection, path, &file).await?;
+    tracing::info!(status = answer.status, "a file was uploaded");
+    Ok(Some(answer.into()))
 }
 
 #[tauri::command]

@@ -119,6 +119,7 @@ fn run(args: Args) -> Result<ExitCode> {
             ipc::live_send,
             ipc::live_close,
             ipc::save_download,
+            ipc::upload_chosen,
             ipc::preferences_get,
             ipc::preferences_set,
             ipc::about,

@@ -1,8 +1,8 @@
 //! One HTTP request over a dialled stream.
 //!
 //! A stream serves one request and is dropped: dialling memory costs microseconds, and nothing then shares fate.
-//! Bounds: the request's body 1 MiB, the answer 8 MiB ([`fetch`]) or none when it goes to disk as it comes
-//! ([`download`]), 30 s to the head of the answer and 30 s between parts of it. Only the collector's own paths are
+//! Bounds: the request's body 1 MiB, or none when it comes from the disk ([`upload`]); the answer 8 MiB, or none when it goes
+//! to the disk as it comes ([`download`]); 30 s to the head of the answer (15 min behind an upload) and 30 s between parts of it. Only the collector's own paths are
 //! asked for, and the headers that matter on a connection cannot be set by the caller.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::{Connection, ConnectionError};
@@ -23,6 +23,10 @@ use super::{Connection, ConnectionError};
 pub(crate) const LARGEST_REQUEST: usize = 1 << 20;
 pub(crate) const LARGEST_ANSWER: usize = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A file of hundreds of megabytes over a venue's network, and what the collector does with it.
+const UPLOAD_PATIENCE: Duration = Duration::from_mins(15);
+/// What is read of a file at once.
+const PIECE: usize = 64 << 10;
 const LONGEST_PATH: usize = 8 << 10;
 const MOST_HEADERS: usize = 32;
 
@@ -54,7 +58,32 @@ pub(crate) struct Answer {
 
 /// Asks and takes the whole answer.
 pub(crate) async fn fetch(connection: &Connection, ask: Ask) -> Result<Answer, ConnectionError> {
-    let answer = send(connection, ask).await?;
+    take(send(connection, build(ask)?, PATIENCE).await?).await
+}
+
+/// Posts a file as it is, read piece by piece, and takes the whole answer.
+pub(crate) async fn upload(
+    connection: &Connection,
+    path: String,
+    file: &Path,
+) -> Result<Answer, ConnectionError> {
+    let unread = |error| ConnectionError::Broken(format!("the file cannot be read: {error}"));
+    let file = tokio::fs::File::open(file).await.map_err(unread)?;
+    let length = file.metadata().await.map_err(unread)?.len();
+    let pieces = futures_util::stream::try_unfold(file, |mut file| async {
+        let mut piece = bytes::BytesMut::with_capacity(PIECE);
+        let more = file.read_buf(&mut piece).await? > 0;
+        std::io::Result::Ok(more.then(|| (Frame::data(piece.freeze()), file)))
+    });
+    let kind = "application/octet-stream".to_owned();
+    let headers = BTreeMap::from([("content-type".to_owned(), kind)]);
+    let ask = Ask { method: "POST".into(), path, headers, body: None };
+    let mut request = build(ask)?.map(|_| StreamBody::new(Box::pin(pieces)));
+    request.headers_mut().insert(hyper::header::CONTENT_LENGTH, length.into());
+    take(send(connection, request, UPLOAD_PATIENCE).await?).await
+}
+
+async fn take(answer: Response<Incoming>) -> Result<Answer, ConnectionError> {
     let status = answer.status().as_u16();
     let headers = readable_headers(&answer);
     let mut body = answer.into_body();
@@ -76,7 +105,7 @@ pub(crate) async fn download(
     ask: Ask,
     target: &Path,
 ) -> Result<u64, ConnectionError> {
-    let answer = send(connection, ask).await?;
+    let answer = send(connection, build(ask)?, PATIENCE).await?;
     if !answer.status().is_success() {
         return Err(ConnectionError::Broken(format!("the collector answered {}", answer.status())));
     }
@@ -111,8 +140,15 @@ fn disk(error: &std::io::Error) -> ConnectionError {
     ConnectionError::Broken(format!("the file cannot be written: {error}"))
 }
 
-async fn send(connection: &Connection, ask: Ask) -> Result<Response<Incoming>, ConnectionError> {
-    let request = build(ask)?;
+async fn send<B>(
+    connection: &Connection,
+    request: Request<B>,
+    patience: Duration,
+) -> Result<Response<Incoming>, ConnectionError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = connection.dial().await?;
     let exchange = async {
         let (mut sender, exchange) =
@@ -121,9 +157,9 @@ async fn send(connection: &Connection, ask: Ask) -> Result<Response<Incoming>, C
         tokio::spawn(exchange);
         sender.send_request(request).await
     };
-    match timeout(PATIENCE, exchange).await {
+    match timeout(patience, exchange).await {
         Ok(answer) => answer.map_err(|error| ConnectionError::Broken(error.to_string())),
-        Err(_) => Err(ConnectionError::TimedOut(PATIENCE.as_secs())),
+        Err(_) => Err(ConnectionError::TimedOut(patience.as_secs())),
     }
 }
 

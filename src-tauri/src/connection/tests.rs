@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::http::{Ask, download, fetch};
+use super::http::{Ask, download, fetch, upload};
 use super::socket::Received;
 use super::*;
 use crate::live::Lives;
@@ -22,6 +22,8 @@ enum Answer {
     Bytes(Vec<u8>),
     /// A body of this size without an announced length.
     Endless(usize),
+    /// Says back the head and the length of the body that came.
+    Taken,
     Echo,
     /// A WebSocket that says so much, as fast as it is taken, and tells how many messages went out.
     Flood {
@@ -89,6 +91,17 @@ async fn answer(answer: Answer, mut far: DuplexStream) {
     }
     match answer {
         Answer::Bytes(bytes) => drop(far.write_all(&bytes).await),
+        Answer::Taken => {
+            let head = String::from_utf8(head).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.unwrap().parse().unwrap()];
+            far.read_exact(&mut body).await.unwrap();
+            let whole = body.iter().enumerate().all(|(at, &byte)| byte == at as u8);
+            let said = format!("{} whole={whole}\n{head}", body.len());
+            let answer =
+                format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{said}", said.len());
+            let _ = far.write_all(answer.as_bytes()).await;
+        }
         Answer::Endless(size) => {
             let _ = far
                 .write_all(
@@ -235,4 +248,24 @@ async fn a_collector_that_is_down_says_so() {
     let error = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap_err();
     assert_eq!(error, ConnectionError::NotReady("The collector has stopped.".into()));
     assert_eq!(connection.describe().state, State::Stopped);
+}
+
+#[tokio::test]
+async fn a_file_is_posted_as_it_is_and_never_held_whole() {
+    let connection = connection(Answer::Taken).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.deckport");
+    let bytes: Vec<u8> = (0..300_000usize).map(|at| at as u8).collect();
+    std::fs::write(&file, &bytes).unwrap();
+    let path = "/api/v1/import".to_owned();
+    let answer = upload(&connection, path.clone(), &file).await.unwrap();
+    let said = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert_eq!(answer.status, 201);
+    assert!(said.starts_with("300000 whole=true\nPOST /api/v1/import HTTP/1.1"), "{said}");
+    assert!(said.contains("content-type: application/octet-stream"), "{said}");
+
+    let gone = upload(&connection, path, &folder.path().join("gone")).await.unwrap_err();
+    assert!(gone.to_string().contains("the file cannot be read"), "{gone}");
+    let elsewhere = upload(&connection, "/etc/passwd".to_owned(), &file).await.unwrap_err();
+    assert!(matches!(elsewhere, ConnectionError::Refused(_)), "{elsewhere}");
 }

@@ -38,11 +38,14 @@ impl Log {
         self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
             matches.total += found.matched;
             matches.covered += found.covered;
-            for row in found.numbers {
-                *matches.buckets.entry(row / width * width).or_default() += 1;
-                if matches.rows.len() < MATCHES {
-                    matches.rows.push(row);
-                }
+            let listed = found.numbers.len().min(MATCHES - matches.rows.len());
+            matches.rows.extend(&found.numbers[..listed]);
+            let mut numbers = found.numbers.as_slice();
+            while let Some(first) = numbers.first() {
+                let from = first / width * width;
+                let within = numbers.partition_point(|&row| row < from + width);
+                *matches.buckets.entry(from).or_default() += within as u64;
+                numbers = &numbers[within..];
             }
             ControlFlow::Continue(())
         })

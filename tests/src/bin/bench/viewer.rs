@@ -150,11 +150,13 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         .await?;
         opens.push(probe.open(&id).await?);
     }
+    let opened = resident(web)? as f64;
     let mut dice = Dice::new(7);
     let mut jumps = Vec::new();
     for _ in 0..JUMPS {
         jumps.push(probe.jump(&id, 2 + dice.below(lines - 2)).await?);
     }
+    let jumped = resident(web)? as f64;
     let mut finds = Vec::new();
     for _ in 0..FINDS {
         finds.push(probe.find_all(FOUND).await?);
@@ -172,6 +174,10 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         .beside("one frame of the idle page", frame)
         .at_most(1000.0),
     );
+    for (what, then) in [("when the log was opened", opened), ("behind the jumps", jumped)] {
+        let what = format!("viewer: the page's process above the empty window, {what}");
+        report.add(Figure::new(what, (then - empty) / MIB, "MiB"));
+    }
     report.add(
         Figure::new(
             "viewer: the page's process above the empty window",

@@ -38,6 +38,8 @@ export interface RowRange {
   to: number;
 }
 
+const IMPORT = '/api/v1/import';
+
 export class ApiError extends Error {
   override name = 'ApiError';
   constructor(
@@ -185,14 +187,23 @@ export class Api {
     return this.host.download(this.connection, at(id, '/bundle'), suggestedName);
   }
 
-  get imports(): boolean {
-    return this.host.upload !== undefined;
+  /** Who asks for the file that is to be taken in: the page itself, or the host. */
+  get filesComeFrom(): 'page' | 'host' | null {
+    if (this.host.upload) return 'page';
+    return this.host.uploadChosen ? 'host' : null;
   }
 
-  /** Takes a run in that `downloadBundle` saved, here or elsewhere. Only where `imports` says so. */
+  /** Has the operator choose a run that `downloadBundle` saved, and takes it in; null when they chose none. */
+  async importChosenRun(chosen: (name: string) => void): Promise<Imported | null> {
+    if (!this.host.uploadChosen) throw new Error('this host asks for no files');
+    const answer = await this.host.uploadChosen(this.connection, IMPORT, chosen);
+    return answer && (JSON.parse(accepted(answer).body) as Imported);
+  }
+
+  /** Takes a run in that `downloadBundle` saved, here or elsewhere. */
   async importRun(file: Blob): Promise<Imported> {
     if (!this.host.upload) throw new Error('this host carries no files');
-    const answer = await this.host.upload(this.connection, '/api/v1/import', file);
+    const answer = await this.host.upload(this.connection, IMPORT, file);
     return JSON.parse(accepted(answer).body) as Imported;
   }
 

@@ -2,7 +2,7 @@
  * The host inside the desktop shell: bytes go over Tauri's IPC, the shell dials the collector and
  * keeps every credential. This is the only file that imports `@tauri-apps/*`.
  */
-import { invoke } from '@tauri-apps/api/core';
+import { Channel, invoke } from '@tauri-apps/api/core';
 import { listen } from '@tauri-apps/api/event';
 import {
   HostRefused,
@@ -48,6 +48,10 @@ function failure(cause: unknown): Error {
   const shell = (typeof cause === 'object' && cause !== null ? cause : {}) as ShellError;
   const message = shell.message ?? String(cause);
   return REFUSED.has(shell.code ?? '') ? new HostRefused(message) : new HostUnreachable(message, { cause });
+}
+
+function readable(answer: ShellResponse): HostResponse {
+  return { status: answer.status, headers: answer.headers, body: answer.base64 ? '' : answer.body };
 }
 
 function nextFrame(): Promise<void> {
@@ -101,7 +105,24 @@ export class TauriHost implements Host {
     } catch (cause) {
       throw failure(cause);
     }
-    return { status: answer.status, headers: answer.headers, body: answer.base64 ? '' : answer.body };
+    return readable(answer);
+  }
+
+  async uploadChosen(
+    connection: string,
+    path: string,
+    chosen: (name: string) => void,
+  ): Promise<HostResponse | null> {
+    try {
+      const answer = await invoke<ShellResponse | null>('upload_chosen', {
+        connection,
+        path,
+        chosen: new Channel<string>(chosen),
+      });
+      return answer && readable(answer);
+    } catch (cause) {
+      throw failure(cause);
+    }
   }
 
   async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {

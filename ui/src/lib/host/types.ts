@@ -86,8 +86,17 @@ export interface Host {
   live(connection: string, handlers: LiveHandlers): Promise<LiveSocket>;
   /** Saves what `path` answers as a file; resolves to where it went, or null when the operator backed out. */
   download(connection: string, path: string, suggestedName: string): Promise<string | null>;
-  /** Posts a file as it is; not there where the host carries only text. May take minutes. */
+  /** Posts a file as it is; there where the page itself can be given one. May take minutes. */
   upload?(connection: string, path: string, file: Blob): Promise<HostResponse>;
+  /**
+   * Has the operator choose a file, says its name, and posts it without the page ever holding it; there where `upload` is not.
+   * Resolves to null when they chose none.
+   */
+  uploadChosen?(
+    connection: string,
+    path: string,
+    chosen: (name: string) => void,
+  ): Promise<HostResponse | null>;
   /** Opens a web address (http or https) outside this page; not there where the host cannot. */
   openAddress?(address: string): Promise<void>;
   /** Forgets the credentials of this browser session, where the host holds any. */
