@@ -53,6 +53,47 @@ async fn spoil(dir: &Path, sql: &'static str) {
 }
 
 #[tokio::test]
+async fn a_backup_that_is_taken_while_lines_come_holds_what_was_acknowledged_before() {
+    use deckport_collector::store::{BackupError, backup};
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(dir.path()).await;
+    let collector = start(dir.path()).await;
+    let run = Run::new("Bay 3");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    console.send(run.batch(1..=100)).await;
+    console.acked(100).await;
+    let to = other.path().join("collector.db");
+    let coming = async {
+        for first in (101..=1000).step_by(10) {
+            console.send(run.batch(first..=first + 9)).await;
+        }
+        console.acked(1000).await;
+    };
+    let (bytes, ()) = tokio::join!(backup(dir.path(), &to), coming);
+    assert_eq!(bytes.unwrap(), std::fs::metadata(&to).unwrap().len());
+    let names: Vec<_> = std::fs::read_dir(other.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    // Nothing is replaced, and nothing is made of nothing.
+    assert!(matches!(backup(dir.path(), &to).await, Err(BackupError::Exists(_))));
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = backup(empty.path(), &empty.path().join("copy")).await;
+    assert!(matches!(nothing, Err(BackupError::Nothing(_))));
+    collector.shutdown().await.unwrap();
+
+    let mut problems = Vec::new();
+    let config = config(other.path());
+    let checked = check(&config, false, |problem| problems.push(problem.clone())).await.unwrap();
+    assert_eq!((checked.streams, problems), (3, vec![]));
+    let collector = start(other.path()).await;
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    let runs = body["deployments"].as_array().unwrap();
+    let third = runs.iter().find(|run| run["console_name"] == "Bay 3" || run["name"] == "Bay 3");
+    let rows = third.unwrap()["rows"].as_u64().unwrap();
+    assert!((99..=999).contains(&rows), "{rows}");
+    collector.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_whole_is_called_whole_and_what_is_not_is_named() {
     let whole = tempfile::tempdir().unwrap();
     fill(whole.path()).await;

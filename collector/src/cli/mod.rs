@@ -76,7 +76,7 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Looks after what is stored; the collector must not be running.
+    /// Looks after what is stored.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Prints the OpenAPI document.
@@ -85,7 +85,20 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Reads everything and holds it against everything else that is known of it. Exit code 1: something is wrong.
+    /// Copies the database in the data directory to a file, while the collector runs.
+    ///
+    /// To go back to it, stop the collector and put the file into an empty data directory as `collector.db`. A database in
+    /// PostgreSQL is copied with pg_dump.
+    Backup {
+        /// The collector's data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// The file to write; it must not be there.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Reads everything and holds it against everything else that is known of it; the collector must not be running. Exit code 1:
+    /// something is wrong.
     Check {
         /// The collector's data directory.
         #[arg(long)]
@@ -164,6 +177,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Store(StoreCommand::Backup { data, to }) => store::backup(&data, &to).await?,
         Command::Store(StoreCommand::Check { data, database, repair, json }) => {
             return store::check(data, database, repair, json).await;
         }

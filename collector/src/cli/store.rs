@@ -1,11 +1,18 @@
-//! `store check`.
+//! `store backup` and `store check`.
 
 use deckport_collector::check::check as check_all;
 use deckport_collector::config::{Config, Database};
 use serde_json::json;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub(super) async fn backup(data: &Path, to: &Path) -> anyhow::Result<()> {
+    eprintln!("copying to {} …", to.display());
+    let bytes = deckport_collector::store::backup(data, to).await?;
+    println!("{}: {:.1} MiB, whole", to.display(), bytes as f64 / f64::from(1 << 20));
+    Ok(())
+}
 
 pub(super) async fn check(
     data: PathBuf,

@@ -13,6 +13,7 @@
 //!   commit, nobody knows what the disk holds, so nothing more is written or acknowledged and the process starts anew from it.
 //! * SQLite's own checkpoints are off: their failures would be silent. The writer runs them.
 
+mod backup;
 mod checkpoint;
 mod connection;
 mod postgres;
@@ -21,6 +22,7 @@ mod sqlite;
 mod write;
 mod writer;
 
+pub use backup::{BackupError, backup};
 pub use read::{ReadError, Values};
 pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
