@@ -203,11 +203,6 @@ pub fn words(line: &str) -> impl Iterator<Item = (Range<usize>, Status)> {
     })
 }
 
-/// Whether the line tells of a failure.
-pub fn tells_failure(line: &str) -> bool {
-    words(line).any(|(_, status)| status == Status::Failure)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +229,7 @@ mod tests {
             ["failed", "Failed", "Succeeded"]
         );
         assert_eq!(found("errand, okra, faileds, reinstall"), [""; 0]);
-        assert!(tells_failure("npm ERR! code 1") && !tells_failure("all done"));
+        let fails = |line| words(line).any(|(_, status)| status == Status::Failure);
+        assert!(fails("npm ERR! code 1") && !fails("all done"));
     }
 }
