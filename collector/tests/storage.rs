@@ -345,11 +345,15 @@ async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
             .collect();
         let wanted = Arc::new(Wanted::new(Some(expr)));
         let target = Target { stream, wanted };
-        let matches = log.matches(target.clone(), 10).await.unwrap();
+        let matches = log.matches(target.clone(), 0, 10).await.unwrap();
         assert_eq!(matches.rows, found, "{text}");
         assert_eq!(matches.total, found.len() as u64);
         assert_eq!(matches.buckets.values().sum::<u64>(), matches.total);
+        assert_eq!((matches.until, matches.last), (expected.len() as u64, found.last().copied()));
         let middle = expected.len() as u64 / 2;
+        let later = log.matches(target.clone(), middle, 10).await.unwrap();
+        let behind: Vec<u64> = found.iter().filter(|row| **row >= middle).copied().collect();
+        assert_eq!((later.total, later.rows), (behind.len() as u64, behind), "{text}");
         let next = found.iter().find(|row| **row >= middle).or(found.first()).copied();
         let before = found.iter().rfind(|row| **row <= middle).or(found.last()).copied();
         let (row, _) = log.find(target.clone(), middle, Direction::Next).await.unwrap();

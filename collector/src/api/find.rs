@@ -46,7 +46,7 @@ pub(super) struct FindParams {
     /// `warning` (errors too) or `error`.
     level: Option<String>,
     phase: Option<u32>,
-    /// `find`: where to begin.
+    /// `find`: where to begin. `matches`: only rows from here on.
     #[serde(default)]
     from: u64,
     /// `find`: `next` or `previous`.
@@ -138,6 +138,11 @@ pub(super) async fn find(
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Matches {
     total: u64,
+    /// Rows of the log when it was searched; the last may still be open. Later matches are found with `from`.
+    until: u64,
+    /// The last row that matches.
+    #[schema(required)]
+    last: Option<u64>,
     /// More match than `rows` lists.
     capped: bool,
     /// Ascending, at most 10,000.
@@ -160,11 +165,16 @@ pub(super) async fn matches(
     let entry = entry(&app, &actor, &id).await?;
     let buckets = params.buckets.unwrap_or(0).min(2000);
     let found = match params.target(&app, &entry)? {
-        Some(target) => app.deployments.log().matches(target, buckets).await?,
-        None => crate::log::Matches { covered: entry.durable().rows, ..Default::default() },
+        Some(target) => app.deployments.log().matches(target, params.from, buckets).await?,
+        None => {
+            let rows = entry.durable().rows;
+            crate::log::Matches { covered: rows, until: rows, ..Default::default() }
+        }
     };
     Ok(Json(Matches {
         total: found.total,
+        until: found.until,
+        last: found.last,
         capped: found.total > MATCHES as u64,
         rows: found.rows,
         scanned_rows: found.covered,

@@ -19,6 +19,10 @@ pub enum Direction {
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
     pub total: u64,
+    /// Rows of the log, those that were looked for among: what comes later is not in here. The last may still be open.
+    pub until: u64,
+    /// The last of them.
+    pub last: Option<u64>,
     /// Ascending, at most [`MATCHES`].
     pub rows: Vec<u64>,
     /// In stretches of equal width, those that hold any: its first row, and how many match.
@@ -28,19 +32,27 @@ pub struct Matches {
 }
 
 impl Log {
-    /// All matching rows of a stream, and how they spread over `buckets` stretches.
-    pub async fn matches(&self, target: Target, buckets: u64) -> Result<Matches, LogError> {
-        let (total, _) = self.size(target.stream).await?;
-        let width = total.div_ceil(buckets.max(1)).max(1);
+    /// All matching rows of a stream, from row `from` on, and how they spread over so many stretches as `buckets` of the
+    /// whole stream.
+    pub async fn matches(
+        &self,
+        target: Target,
+        from: u64,
+        buckets: u64,
+    ) -> Result<Matches, LogError> {
+        let (until, _) = self.size(target.stream).await?;
+        let width = until.div_ceil(buckets.max(1)).max(1);
         let mut plan = self.plan(&[target]).await?;
-        plan.by_row(0..u64::MAX, false);
-        let mut matches = Matches { covered: plan.skipped_rows, ..Matches::default() };
+        plan.by_row(from..until, false);
+        let mut matches = Matches { until, covered: plan.skipped_rows, ..Matches::default() };
         self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
-            matches.total += found.matched;
+            let place = |row| found.numbers.partition_point(|&number| number < row);
+            let mut numbers = &found.numbers[place(from)..place(until).max(place(from))];
+            matches.total += numbers.len() as u64;
             matches.covered += found.covered;
-            let listed = found.numbers.len().min(MATCHES - matches.rows.len());
-            matches.rows.extend(&found.numbers[..listed]);
-            let mut numbers = found.numbers.as_slice();
+            matches.last = numbers.last().copied().or(matches.last);
+            let listed = numbers.len().min(MATCHES - matches.rows.len());
+            matches.rows.extend(&numbers[..listed]);
             while let Some(first) = numbers.first() {
                 let from = first / width * width;
                 let within = numbers.partition_point(|&row| row < from + width);

@@ -104,9 +104,12 @@ export class Api {
     return this.get(withQuery(at(id, '/find'), { ...query, from, direction }));
   }
 
-  /** With `buckets` the answer also says where in the log all matches are, beyond those it lists. */
-  matches(id: string, query: Query, buckets?: number): Promise<FoundMatches> {
-    return this.get(withQuery(at(id, '/matches'), { ...query, buckets }));
+  /**
+   * With `buckets` the answer also says where in the log all matches are, beyond those it lists; `from` is the first row that is
+   * looked at.
+   */
+  matches(id: string, query: Query, buckets?: number, from?: number): Promise<FoundMatches> {
+    return this.get(withQuery(at(id, '/matches'), { ...query, buckets, from }));
   }
 
   /** `before` is the `next` of the page before; `tz` minutes east of UTC for dates in the query. */

@@ -826,12 +826,22 @@ export interface components {
             ][];
             /** @description More match than `rows` lists. */
             capped: boolean;
+            /**
+             * Format: int64
+             * @description The last row that matches.
+             */
+            last: number | null;
             /** @description Ascending, at most 10,000. */
             rows: number[];
             /** Format: int64 */
             scanned_rows: number;
             /** Format: int64 */
             total: number;
+            /**
+             * Format: int64
+             * @description Rows of the log when it was searched; the last may still be open. Later matches are found with `from`.
+             */
+            until: number;
         };
         /**
          * Format: uuid
@@ -1551,7 +1561,7 @@ export interface operations {
                 /** @description `warning` (errors too) or `error`. */
                 level: string | null;
                 phase: number | null;
-                /** @description `find`: where to begin. */
+                /** @description `find`: where to begin. `matches`: only rows from here on. */
                 from: number;
                 /** @description `find`: `next` or `previous`. */
                 direction: string | null;
@@ -1657,7 +1667,7 @@ export interface operations {
                 /** @description `warning` (errors too) or `error`. */
                 level: string | null;
                 phase: number | null;
-                /** @description `find`: where to begin. */
+                /** @description `find`: where to begin. `matches`: only rows from here on. */
                 from: number;
                 /** @description `find`: `next` or `previous`. */
                 direction: string | null;

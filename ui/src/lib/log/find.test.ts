@@ -41,6 +41,35 @@ describe('finding in one log', () => {
     search.close();
   });
 
+  it('looks only at what came since when the log grows', async () => {
+    const answer = (until: number, rows: number[]) => ({
+      body: {
+        total: rows.length,
+        rows,
+        capped: false,
+        until,
+        last: rows.at(-1) ?? null,
+        scanned_rows: until,
+        buckets: [],
+      },
+    });
+    const host = new FakeHost((request) => {
+      const from = new URL(request.path, 'http://x').searchParams.get('from');
+      return from === null ? answer(10, [3, 9]) : answer(20, [9, 15]);
+    });
+    const search = new Search(new Api(host, 'here'), 'one');
+    search.grew(10);
+    search.q = 'disk';
+    search.changed();
+    await vi.waitFor(() => expect(search.hitRows).toEqual([3, 9]), { timeout: 15_000 });
+    search.grew(20);
+    await vi.waitFor(() => expect(search.hitRows).toEqual([3, 9, 15]), { timeout: 15_000 });
+    expect(
+      host.requests.map((request) => new URL(request.path, 'http://x').searchParams.get('from')),
+    ).toEqual([null, '9']);
+    search.close();
+  });
+
   it('is as it was otherwise', () => {
     const { search } = searching();
     search.q = 'a.c';

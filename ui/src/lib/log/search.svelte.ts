@@ -8,6 +8,7 @@ import { patternsOf } from '../query/terms';
 import { minutesEast } from '../query/dates';
 import { t } from '../shared/strings';
 import { matcherFor } from './ansi';
+import { nextFrom, together } from './found';
 
 export type LevelFilter = 'all' | 'warning' | 'error';
 export type SearchState =
@@ -59,6 +60,9 @@ export class Search {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private generation = 0;
   private searchedTotal = -1;
+  /** What the last search of this generation found, to look only at later rows in the next one. */
+  private before: { generation: number; hits: FoundMatches | null; levels: FoundMatches | null } | null =
+    null;
   private total = 0;
   private running = false;
   private tookMs = 0;
@@ -121,6 +125,14 @@ export class Search {
     }, ms);
   }
 
+  /** All that matches: what is known, and what is found in what came since. */
+  private async found(query: Query, before: FoundMatches | null, buckets?: number): Promise<FoundMatches> {
+    // Places of many small searches are put in order by a whole one now and then.
+    if (!before || before.buckets.length > 3 * BUCKETS) return this.api.matches(this.id, query, buckets);
+    const later = await this.api.matches(this.id, query, buckets, nextFrom(before));
+    return together(before, later);
+  }
+
   private async run(): Promise<void> {
     if (!this.active) return;
     const generation = this.generation;
@@ -128,15 +140,18 @@ export class Search {
     const started = performance.now();
     this.running = true;
     try {
-      const [hits, levelRows] = await Promise.all([
-        this.q === '' ? null : this.api.matches(this.id, this.query(), BUCKETS),
+      // In the search language times may be counted from now: all is looked at again.
+      const before = this.before?.generation === generation && !this.language ? this.before : null;
+      const [hits, levels] = await Promise.all([
+        this.q === '' ? null : this.found(this.query(), before?.hits ?? null, BUCKETS),
         this.level === 'all' || (this.onlyMatches && this.q !== '')
           ? null
-          : this.api.matches(this.id, { level: this.level }),
+          : this.found({ level: this.level }, before?.levels ?? null),
       ]);
       if (generation !== this.generation) return;
+      this.before = { generation, hits, levels };
       if (hits) this.hits = { kind: 'found', matches: hits };
-      if (levelRows) this.levelRows = levelRows;
+      if (levels) this.levelRows = levels;
       this.searchedTotal = total;
     } catch (cause) {
       if (generation !== this.generation) return;
