@@ -53,6 +53,31 @@ async fn spoil(dir: &Path, sql: &'static str) {
 }
 
 #[tokio::test]
+async fn what_can_be_read_is_found_beside_what_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path()).await;
+    spoil(dir.path(), "update block_part set text_part = zeroblob(100)").await;
+    let collector = start(dir.path()).await;
+    // Of two runs of the same lines, the one that is not in a block: line 7, and lines 70 to 79.
+    let (status, page) = get(&collector, "/api/v1/search?q=%22line%207%22&count=true").await;
+    assert_eq!(
+        (status, &page["matched"], &page["progress"]["unreadable"]),
+        (200, &11.into(), &1.into())
+    );
+    // In one log nothing may be left out in silence.
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    let runs = body["deployments"].as_array().unwrap();
+    let mut answers = Vec::new();
+    for run in runs {
+        let path = format!("/api/v1/deployments/{}/matches?q=line", run["id"].as_str().unwrap());
+        answers.push(get(&collector, &path).await.0);
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 500]);
+    collector.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_backup_that_is_taken_while_lines_come_holds_what_was_acknowledged_before() {
     use deckport_collector::store::{BackupError, backup};
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -319,3 +319,36 @@ async fn a_run_goes_into_a_file_and_comes_back_as_it_was() {
         (&json!("failed"), &json!("Bay 1"))
     );
 }
+
+#[tokio::test]
+async fn a_run_under_way_is_not_cut_off_by_its_own_file_and_a_longer_file_goes_on() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let collector = start(dir.path()).await;
+    let other = start(elsewhere.path()).await;
+    let run = Run::new("Bay 1");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    console.send(run.batch(1..=7)).await;
+    console.acked(7).await;
+    let bundle = format!("/api/v1/deployments/{}/bundle", run.hello.deployment_id);
+    let (_, short) = ask(&collector, "GET", &bundle, Vec::new()).await;
+    let (status, said) = ask(&collector, "POST", "/api/v1/import", short.clone()).await;
+    assert_eq!(status, 400, "{}", read(&said));
+    assert!(read(&said)["error"]["message"].as_str().unwrap().contains("delivering"));
+    // The console goes on as if nothing had been.
+    console.send(run.batch(8..=19)).await;
+    console.send(run.frame(&[finished(20, Outcome::Succeeded)])).await;
+    console.acked(20).await;
+    // In a block, records of several batches go out as one.
+    support::eventually("the run that ended is in a block", async || {
+        support::text(&collector, "/metrics").await.1.contains("deckport_blocks 1\n")
+    })
+    .await;
+    let (_, whole) = ask(&collector, "GET", &bundle, Vec::new()).await;
+    for (file, records) in [(short, 7), (whole, 13)] {
+        let (status, said) = ask(&other, "POST", "/api/v1/import", file).await;
+        assert_eq!((status, &read(&said)["records"]), (201, &json!(records)), "{}", read(&said));
+    }
+    let raw = format!("/api/v1/deployments/{}/raw", run.hello.deployment_id);
+    let (_, here) = ask(&collector, "GET", &raw, Vec::new()).await;
+    assert_eq!(ask(&other, "GET", &raw, Vec::new()).await.1, here);
+}

@@ -284,7 +284,7 @@ async fn serve(
                 let frame = Frame::decode(&bytes, &Limits::default()).expect("a proper frame");
                 let mut all = shared.stored.lock().unwrap();
                 let stored = all.get_mut(&deployment).expect("hello came first");
-                assert!(frame.header().count <= 64, "at most 64 records in a batch");
+                assert!(frame.header().count <= 256, "at most 256 records in a batch");
                 assert_eq!(frame.first_seq(), stored.acked() + 1, "contiguous, without repeats");
                 for record in frame.records() {
                     stored.chain = stored.chain.extend(&record);

@@ -14,6 +14,7 @@ use super::App;
 use super::routes::{ErrorBody, bad, entry};
 use crate::auth::Answer;
 use crate::deployment::Entry;
+use crate::ingest::behind;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -148,6 +149,11 @@ pub(super) async fn import(
         highest_seq: head.last_seq,
     };
     let entry = app.deployments.open_stream(tenant, claimed, &hello).await?;
+    if entry.lock().link.is_some() {
+        return Err(bad(
+            "its console is delivering this run right now; nothing is taken from a file",
+        ));
+    }
     let before = entry.durable().seq;
     let superseded = Refusal::new(ErrorCode::SUPERSEDED, "the run was taken in from a file");
     let claim = entry.claim(incarnation, now_us, superseded);
@@ -170,9 +176,19 @@ async fn submit(
     let log = app.deployments.log();
     let mut last = entry.durable().seq;
     for bytes in frames {
-        let frame = Frame::decode(&bytes, log.limits()).map_err(|error| bad(error.to_string()))?;
+        let mut bytes = bytes;
+        let decode = |bytes: &Bytes| {
+            Frame::decode(bytes, log.limits()).map_err(|error| bad(error.to_string()))
+        };
+        let mut frame = decode(&bytes)?;
         if frame.last_seq() <= last {
             continue;
+        }
+        if frame.first_seq() <= last {
+            // Its beginning is here.
+            let gap = || bad(format!("the file has a hole in front of record {}", last + 1));
+            bytes = behind(&frame, last).ok_or_else(gap)?;
+            frame = decode(&bytes)?;
         }
         if frame.first_seq() != last + 1 {
             return Err(bad(format!(

@@ -54,10 +54,11 @@ enum Command {
     /// Finds rows in all that was ever printed, the newest first.
     ///
     /// A query is words (`disk full`), "phrases", 'exact text', /regular expressions/ and fields (level:error, phase:, step:,
-    /// console:, template:, outcome:failed, since:2h, after:2026-11-01, …), combined with and, or, not and brackets.
+    /// console:, template:, outcome:failed, since:2h, after:2026-11-01, …), combined with and, or, not and brackets. One that
+    /// begins with `-` stands last, behind `--`.
     Search {
         /// What to look for; several arguments are one query.
-        #[arg(required = true, num_args = 1.., allow_hyphen_values = true)]
+        #[arg(required = true, num_args = 1..)]
         query: Vec<String>,
         #[command(flatten)]
         target: Target,
@@ -186,4 +187,32 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(words: &[&str]) -> (Vec<String>, bool, usize) {
+        let all = ["deckport-collector", "search"].iter().chain(words);
+        match Arguments::try_parse_from(all).unwrap().command {
+            Command::Search { query, json, limit, target, .. } => {
+                assert_eq!(target.url, "http://127.0.0.1:1");
+                (query, json, limit)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_of_a_search_may_stand_behind_the_query() {
+        let options = ["--url", "http://127.0.0.1:1", "--token-file", "token"];
+        let behind = [&["disk", "full"][..], &options, &["--json", "--limit", "3"]].concat();
+        let expected = (vec!["disk".to_owned(), "full".to_owned()], true, 3);
+        assert_eq!(search(&behind), expected);
+        let before = [&["--json", "--limit", "3"][..], &options, &["disk", "full"]].concat();
+        assert_eq!(search(&before), expected);
+        let negated = [&options[..], &["--", "-level:error"]].concat();
+        assert_eq!(search(&negated), (vec!["-level:error".to_owned()], false, 100));
+    }
 }

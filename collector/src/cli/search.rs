@@ -17,8 +17,17 @@ fn path(query: &str, limit: usize) -> String {
 
 pub(super) async fn count(client: &Client, query: &str) -> anyhow::Result<()> {
     let page = client.get(&format!("{}&count=true", path(query, 0))).await?;
+    warn_of_unreadable(page["progress"]["unreadable"].as_u64());
     writeln!(std::io::stdout(), "{}", page["matched"])?;
     Ok(())
+}
+
+fn warn_of_unreadable(blocks: Option<u64>) {
+    if let Some(blocks @ 1..) = blocks {
+        eprintln!(
+            "warning: {blocks} blocks cannot be read; what they hold is missing here (`store check` says more)"
+        );
+    }
 }
 
 pub(super) async fn run(
@@ -30,6 +39,7 @@ pub(super) async fn run(
     let mut out = BufWriter::new(std::io::stdout());
     let mut printed = 0;
     let mut before: Option<String> = None;
+    let mut unreadable = 0;
     if json {
         out.write_all(b"[")?;
     }
@@ -49,6 +59,7 @@ pub(super) async fn run(
             }
             printed += 1;
         }
+        unreadable = unreadable.max(page["progress"]["unreadable"].as_u64().unwrap_or(0));
         before = page["next"].as_str().map(str::to_owned);
         if before.is_none() || printed >= limit {
             break;
@@ -58,6 +69,7 @@ pub(super) async fn run(
         out.write_all(b"\n]\n")?;
     }
     out.flush()?;
+    warn_of_unreadable(Some(unreadable));
     if printed == 0 && !json {
         eprintln!("Nothing was found.");
     }

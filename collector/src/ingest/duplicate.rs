@@ -53,7 +53,7 @@ fn same(one: &RecordRef<'_>, other: &RecordRef<'_>) -> bool {
 }
 
 /// The records of `frame` behind `after`, as a frame of their own; `None` when a record lies across.
-pub(super) fn behind(frame: &Frame, after: u64) -> Option<Bytes> {
+pub(crate) fn behind(frame: &Frame, after: u64) -> Option<Bytes> {
     let mut builder = FrameBuilder::new();
     for record in frame.records().filter(|record| record.last_seq() > after) {
         if record.seq <= after {

@@ -16,6 +16,8 @@ mod greet;
 mod session;
 mod wire;
 
+pub(crate) use duplicate::behind;
+
 use crate::config::Config;
 use crate::deployment::Deployments;
 use crate::metrics::Metrics;

@@ -133,11 +133,6 @@ impl Index {
         })
     }
 
-    /// The ids of all blocks.
-    pub(super) fn ids(&self) -> HashSet<i64> {
-        self.read().streams.values().flatten().map(|block| block.id).collect()
-    }
-
     /// Streams that have blocks.
     pub(super) fn streams(&self) -> Vec<StreamKey> {
         self.read().streams.keys().copied().collect()

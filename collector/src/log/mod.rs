@@ -42,7 +42,8 @@ use bytes::Bytes;
 use deckport_protocol::{DeploymentId, Frame, Limits, StreamId, Tenant};
 use filters::Filters;
 use index::Index;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use tail::Tail;
 
 /// The short key of a stream in the tables.
@@ -147,6 +148,8 @@ pub struct Log {
     index: Arc<Index>,
     filters: Arc<Filters>,
     kept: Arc<read::Kept>,
+    /// Blocks that could not be merged because they cannot be read.
+    damaged: Arc<Mutex<HashSet<i64>>>,
     /// For decoding what is stored: wider than any link's limits, so that what was once accepted stays
     /// readable when limits change.
     limits: Limits,
@@ -174,7 +177,15 @@ impl Log {
         let filters = Arc::new(Filters::load(&store).await?);
         let tail = Arc::new(Tail::new(seal_bytes));
         tail.adopt(&store).await?;
-        Ok(Self { store, tail, index, filters, kept: Arc::default(), limits })
+        Ok(Self {
+            store,
+            tail,
+            index,
+            filters,
+            kept: Arc::default(),
+            damaged: Arc::default(),
+            limits,
+        })
     }
 
     /// What there is, in figures.

@@ -10,7 +10,7 @@ use super::tail::{Cut, Unsealed};
 use super::{Log, LogError, StreamKey};
 use crate::store::{Row, Statement, Table, Write, WriteError};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -169,7 +169,16 @@ impl Log {
             (packed, cut)
         });
         let (packed, cut) = packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
-        let packed = packed.map_err(|why| LogError::Damaged { stream, seq: first_seq, why })?;
+        let packed = match packed {
+            Ok(packed) => packed,
+            Err(why) => {
+                // Left by a former process, and damaged since: the others' frames go on into blocks.
+                let error = LogError::Damaged { stream, seq: first_seq, why };
+                tracing::error!(%error, "a run's frames stay in the tail");
+                self.tail.leave(stream);
+                return Ok(());
+            }
+        };
         let filter = packed.filter.clone();
         let sealed = sealed(self.index.new_id(), stream, &packed);
         let rows = rows_of(&sealed, packed, state_before);
@@ -201,7 +210,15 @@ impl Log {
     /// Merges small neighbours of every stream; [`Self::keep_sealing`] does it now and then.
     pub async fn merge_all(&self) -> Result<(), LogError> {
         for blocks in self.mergeable() {
-            self.merge(&blocks).await?;
+            match self.merge(&blocks).await {
+                Err(error @ LogError::Damaged { .. }) => {
+                    // What cannot be read stays as it is, and is tried once; all else goes on.
+                    tracing::error!(%error, "blocks are left unmerged");
+                    let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+                    damaged.extend(blocks.iter().map(|block| block.id));
+                }
+                done => done?,
+            }
         }
         self.slice_filters().await
     }
@@ -209,6 +226,7 @@ impl Log {
     /// Runs of neighbours that are small: at least [`MERGE_FROM`] of a stream that may go on, at least two of one that does not.
     fn mergeable(&self) -> Vec<Vec<Arc<Sealed>>> {
         let mut found = Vec::new();
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in self.index.streams() {
             let quiet = self.tail.of(stream, |_| ()).is_none();
             self.index.of(stream, |blocks| {
@@ -222,7 +240,7 @@ impl Log {
                     }
                 };
                 for block in blocks {
-                    let small = block.bytes < FOR_GOOD;
+                    let small = block.bytes < FOR_GOOD && !damaged.contains(&block.id);
                     if !run.is_empty() && (!small || bytes + block.bytes > MERGED_BYTES) {
                         end(&mut run);
                         bytes = 0;

@@ -94,6 +94,8 @@ struct Inner {
     /// Ids of all that is not sealed, or not durable yet.
     ids: BTreeSet<i64>,
     last_id: i64,
+    /// Streams whose frames cannot be packed.
+    left: BTreeSet<StreamKey>,
     /// Of payloads.
     bytes: usize,
     /// Bytes of payloads by the id behind them, of what is in the table: sealed or not.
@@ -276,7 +278,8 @@ impl Tail {
     /// with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
     pub(super) fn cut(&self) -> Option<Cut> {
         let inner = self.lock();
-        let mut streams: Vec<&Frames> = inner.streams.values().collect();
+        let streams = inner.streams.iter().filter(|(stream, _)| !inner.left.contains(stream));
+        let mut streams: Vec<&Frames> = streams.map(|(_, frames)| frames).collect();
         streams.sort_unstable_by_key(|stream| stream.frames.front().map(|first| first.id));
         let mut ready = streams.iter().filter(|s| s.bytes >= BLOCK_BYTES || s.ended);
         let full = inner.bytes >= self.seal_bytes || inner.table_bytes >= self.seal_bytes;
@@ -305,6 +308,11 @@ impl Tail {
         if frames.frames.is_empty() {
             inner.streams.remove(&stream);
         }
+    }
+
+    /// A stream's frames cannot be packed: they are not cut any more.
+    pub(super) fn leave(&self, stream: StreamKey) {
+        self.lock().left.insert(stream);
     }
 
     /// A stream's frames are no longer wanted.

@@ -44,7 +44,7 @@ pub(super) struct Directory(tokio::sync::Mutex<Known>);
 const LATE_US: i64 = 10_000_000;
 
 const CHANGED: &str = "select stream, id, organisation_id, console_id, name, template, state, updated_at \
-     from deployment where updated_at >= $1 and retired_at is null";
+     from deployment where (updated_at >= $1 or stream > $2) and retired_at is null";
 
 impl Directory {
     /// All runs of a tenant, as of now.
@@ -54,7 +54,10 @@ impl Directory {
         tenant: Tenant,
     ) -> Result<Vec<Arc<Run>>, ReadError> {
         let mut known = self.0.lock().await;
-        for row in store.fetch(CHANGED, [known.until.saturating_sub(LATE_US).into()]).await? {
+        // New runs also by their number: a clock may have been set back.
+        let newest = known.runs.keys().max().map_or(0, |stream| stream.0);
+        let changed = [known.until.saturating_sub(LATE_US).into(), newest.into()];
+        for row in store.fetch(CHANGED, changed).await? {
             let run = Run {
                 stream: StreamKey(row.int(0)?),
                 id: row.parsed(1)?,

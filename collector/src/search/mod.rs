@@ -68,6 +68,8 @@ pub struct Progress {
     pub parts: usize,
     pub of_parts: usize,
     pub opened: usize,
+    /// Those that could not be looked into.
+    pub unreadable: usize,
     /// Rows covered so far.
     pub rows: u64,
     pub matched: u64,
@@ -188,6 +190,7 @@ impl Search {
             parts: plan.parts - plan.len(),
             of_parts: plan.parts,
             opened: 0,
+            unreadable: 0,
             rows: plan.skipped_rows,
             matched: 0,
         };
@@ -214,6 +217,10 @@ impl Search {
             .look(plan, &spec, false, |stream, found, later| {
                 progress.parts += 1;
                 progress.opened += 1;
+                if let Some(error) = &found.damaged {
+                    progress.unreadable += 1;
+                    tracing::error!(%error, "a part of a log could not be searched");
+                }
                 progress.rows += found.covered;
                 progress.matched += found.matched;
                 let mut changed = BTreeSet::new();

@@ -42,6 +42,8 @@ pub struct SearchProgress {
     pub of_blocks: u64,
     /// Blocks that were looked into.
     pub opened: u64,
+    /// Blocks among them that could not be read: what they hold is not in the result. `store check` says more.
+    pub unreadable: u64,
     /// Rows covered so far.
     pub rows: u64,
     pub done: bool,
@@ -148,6 +150,7 @@ impl SearchProgress {
         Self {
             blocks: progress.parts as u64,
             of_blocks: progress.of_parts as u64,
+            unreadable: progress.unreadable as u64,
             opened: progress.opened as u64,
             rows: progress.rows,
             done,

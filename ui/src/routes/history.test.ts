@@ -5,7 +5,15 @@ import { hit, row, summary } from '../test/fixtures';
 import { nowUs, started, violations } from '../test/app';
 import type { FakeHost } from '../test/fixtures';
 
-const progress = { blocks: 9, of_blocks: 9, opened: 2, rows: 4_100_000, done: true, took_us: 120_000 };
+const progress = {
+  blocks: 9,
+  of_blocks: 9,
+  opened: 2,
+  unreadable: 0,
+  rows: 4_100_000,
+  done: true,
+  took_us: 120_000,
+};
 
 function found(host: FakeHost, hits = [hit('a', 9), hit('a', 5), hit('b', 7)], matched = hits.length) {
   const id = host.idOf('search');

@@ -82,20 +82,27 @@ impl Log {
         let mut looked = Vec::with_capacity(units.len());
         for unit in units {
             let Source::Sealed(sealed) = &unit.source else {
-                looked.push((unit, None));
+                looked.push((unit, Ok(None)));
                 continue;
             };
             // Merged a moment ago: the rows are in the block that took its place.
             let now = match parts.remove(&sealed.id) {
-                Some(parts) => Some((Arc::clone(sealed), parts)),
-                None => self.moved(sealed).await?,
+                Some(parts) => Ok(Some((Arc::clone(sealed), parts))),
+                None => self.moved(sealed).await,
             };
             looked.push((unit, now));
         }
         let limits = self.limits;
         let looking = tokio::task::spawn_blocking(move || {
             let look = looked.into_iter().map(|(unit, parts)| {
-                let found = look_at(&unit, parts, &spec, numbers, &limits)?;
+                let found = parts.and_then(|parts| look_at(&unit, parts, &spec, numbers, &limits));
+                let found = match found {
+                    // The others can be searched all the same.
+                    Err(error @ LogError::Damaged { .. }) => {
+                        Found { covered: unit.rows, damaged: Some(error), ..Found::default() }
+                    }
+                    found => found?,
+                };
                 Ok((unit.target.stream, found))
             });
             look.collect::<Result<Vec<_>, LogError>>()

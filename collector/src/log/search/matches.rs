@@ -45,7 +45,12 @@ impl Log {
         let mut plan = self.plan(&[target]).await?;
         plan.by_row(from..until, false);
         let mut matches = Matches { until, covered: plan.skipped_rows, ..Matches::default() };
+        let mut damaged = None;
         self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
+            if found.damaged.is_some() {
+                damaged = found.damaged;
+                return ControlFlow::Break(());
+            }
             let place = |row| found.numbers.partition_point(|&number| number < row);
             let mut numbers = &found.numbers[place(from)..place(until).max(place(from))];
             matches.total += numbers.len() as u64;
@@ -62,7 +67,7 @@ impl Log {
             ControlFlow::Continue(())
         })
         .await?;
-        Ok(matches)
+        damaged.map_or(Ok(matches), Err)
     }
 
     /// The nearest match from row `from` on (or up to it), and whether the search went round the end.
@@ -79,8 +84,12 @@ impl Log {
         for (round, rows) in ranges.into_iter().enumerate() {
             let mut plan = self.plan(std::slice::from_ref(&target)).await?;
             plan.by_row(rows.clone(), direction == Direction::Previous);
-            let mut nearest = None;
+            let (mut nearest, mut damaged) = (None, None);
             self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
+                if found.damaged.is_some() {
+                    damaged = found.damaged;
+                    return ControlFlow::Break(());
+                }
                 let mut within = found.numbers.iter().filter(|row| rows.contains(row)).copied();
                 nearest = match direction {
                     Direction::Next => within.next(),
@@ -89,6 +98,9 @@ impl Log {
                 if nearest.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
             .await?;
+            if let Some(error) = damaged {
+                return Err(error);
+            }
             if nearest.is_some() {
                 return Ok((nearest, round > 0));
             }

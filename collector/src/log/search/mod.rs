@@ -13,10 +13,10 @@ mod plan;
 
 pub use matches::{Direction, MATCHES, Matches};
 
-use super::StreamKey;
 use super::block::Summary;
 use super::index::Sealed;
 use super::tail::Unsealed;
+use super::{LogError, StreamKey};
 use crate::query::{BlockFacts, NamesIn, Need, RowExpr, Scan};
 use deckport_protocol::rows::Row;
 use std::collections::BTreeMap;
@@ -98,6 +98,8 @@ pub struct Found {
     pub numbers: Vec<u64>,
     /// Rows that the part holds.
     pub covered: u64,
+    /// Why it could not be looked into.
+    pub damaged: Option<LogError>,
 }
 
 /// A part of a stream that is looked into as one.

@@ -19,7 +19,7 @@ impl Log {
     pub async fn plan(&self, targets: &[Target]) -> Result<Plan, LogError> {
         let mut plan = Plan { units: Vec::new(), parts: 0, skipped_rows: 0, span: None };
         // By where it is: few different ones are shared by many targets.
-        let mut passed: HashMap<usize, Option<HashSet<i64>>> = HashMap::new();
+        let mut ruled_out: HashMap<usize, HashSet<i64>> = HashMap::new();
         for target in targets {
             let wanted = &target.wanted;
             if matches!(wanted.need, Need::Nothing) {
@@ -35,14 +35,14 @@ impl Log {
                 blocks.iter().filter(|block| block.first_seq < tail_from).cloned().collect()
             });
             let which = Arc::as_ptr(wanted).addr();
-            if !sealed.is_empty() && !passed.contains_key(&which) {
-                passed.insert(which, self.passed(&wanted.need).await?);
+            if !sealed.is_empty() && !ruled_out.contains_key(&which) {
+                ruled_out.insert(which, self.ruled_out(&wanted.need).await?);
             }
-            let passed = passed.get(&which).and_then(Option::as_ref);
+            let no = ruled_out.get(&which);
             for block in sealed {
                 plan.parts += 1;
                 plan.spans(block.first_at, block.last_at);
-                let ruled_out = passed.is_some_and(|passed| !passed.contains(&block.id))
+                let ruled_out = no.is_some_and(|no| no.contains(&block.id))
                     || !wanted.expr.as_ref().is_none_or(|expr| expr.may_match(&facts(&block)));
                 if ruled_out {
                     plan.skipped_rows += block.rows;
@@ -72,10 +72,12 @@ impl Log {
         Ok(plan)
     }
 
-    /// The ids of blocks whose filters do not rule the need out; `None`: all.
-    async fn passed(&self, need: &Need) -> Result<Option<HashSet<i64>>, LogError> {
+    /// The ids of blocks whose filters rule the need out. A block that is sealed or merged while a search is planned is not among
+    /// them: it is looked into.
+    async fn ruled_out(&self, need: &Need) -> Result<HashSet<i64>, LogError> {
+        let mut ruled_out = HashSet::new();
         if matches!(need, Need::Anything) {
-            return Ok(None);
+            return Ok(ruled_out);
         }
         let mut literals: HashMap<Box<[u8]>, Vec<u16>> = HashMap::new();
         // It is asked about each literal once; what it says does not matter here.
@@ -88,17 +90,16 @@ impl Log {
         };
         let mut all: HashSet<u16> = HashSet::new();
         each_literal(need, &mut |literal| all.extend(places_of(literal)));
-        let mut passed: HashSet<i64> = self.index.ids();
         self.filters.with_single(|single| {
             for (id, filter) in single {
                 if !need.holds(&mut |literal| filter.has(&places_of(literal))) {
-                    passed.remove(id);
+                    ruled_out.insert(*id);
                 }
             }
         });
         let groups = self.filters.groups();
         if groups.is_empty() || all.is_empty() {
-            return Ok(Some(passed));
+            return Ok(ruled_out);
         }
         let chunks: HashSet<i64> = all.iter().map(|&place| filter::chunk_of(place)).collect();
         let marks: Vec<String> = (1..=chunks.len()).map(|at| format!("${at}")).collect();
@@ -123,11 +124,11 @@ impl Log {
             });
             for (slot, block) in blocks.iter().enumerate().take(SLOTS) {
                 if !slots.has(slot) {
-                    passed.remove(block);
+                    ruled_out.insert(*block);
                 }
             }
         }
-        Ok(Some(passed))
+        Ok(ruled_out)
     }
 }
 

@@ -1176,6 +1176,11 @@ export interface components {
             rows: number;
             /** Format: int64 */
             took_us: number;
+            /**
+             * Format: int64
+             * @description Blocks among them that could not be read: what they hold is not in the result. `store check` says more.
+             */
+            unreadable: number;
         };
         /** @description What a search is about to look into. */
         SearchSnapshot: {

@@ -78,7 +78,15 @@ export class HistorySearch {
           matched: new Array<number>(data.histogram_buckets).fill(0),
           errors: new Array<number>(data.histogram_buckets).fill(0),
         };
-        this.progress = { blocks: 0, of_blocks: data.of_blocks, opened: 0, rows: 0, done: false, took_us: 0 };
+        this.progress = {
+          blocks: 0,
+          of_blocks: data.of_blocks,
+          opened: 0,
+          unreadable: 0,
+          rows: 0,
+          done: false,
+          took_us: 0,
+        };
       },
       delta: (data) => {
         this.pending.push(data);

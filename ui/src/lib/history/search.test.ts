@@ -8,7 +8,15 @@ import { grouped, HEIGHTS, Layout, listed, Results } from './results.svelte';
 import { cursorOf, HistorySearch } from './search.svelte';
 
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
-const progress = { blocks: 1, of_blocks: 2, opened: 1, rows: 4000, done: false, took_us: 120_000 };
+const progress = {
+  blocks: 1,
+  of_blocks: 2,
+  opened: 1,
+  unreadable: 0,
+  rows: 4000,
+  done: false,
+  took_us: 120_000,
+};
 
 async function started(answer?: Answer) {
   const host = new FakeHost(answer);

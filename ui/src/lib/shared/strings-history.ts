@@ -84,6 +84,7 @@ export const history = {
     `searched ${count(blocks)} of ${plural(of, 'block', 'blocks')} · ${roughly(rows)} lines · ${seconds} s`,
   searchedAll: (blocks: number, rows: number, seconds: string) =>
     `searched ${plural(blocks, 'block', 'blocks')} · ${roughly(rows)} lines · ${seconds} s`,
+  unreadable: (blocks: number) => `${plural(blocks, 'block', 'blocks')} cannot be read`,
   asking: 'Asking the collector…',
   waiting: 'The search begins when the connection is back.',
   waitingAgain: 'What was found so far. The search starts again when the connection is back.',
