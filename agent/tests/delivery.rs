@@ -94,7 +94,7 @@ fn a_run_is_streamed_and_then_forgotten() {
 fn links_that_break_lose_and_repeat_nothing() {
     let state = tempfile::tempdir().unwrap();
     let collector = TestCollector::start();
-    collector.cut_every(7);
+    collector.cut_every(3);
     let url = collector.url();
     let options = ["--collector", url.as_str(), "--linger", "60"];
     let command = [AGENT, "simulate", "--lines", "20000", "--seed", "3"];

@@ -17,6 +17,7 @@ use deckport_protocol::{
     Body, ErrorCode, Event, Frame, Level, Limits, Outcome, Output, Record, Refusal, Tenant,
 };
 use proptest::prelude::*;
+use sqlx::Connection as _;
 use std::path::Path;
 use std::sync::Arc;
 use support::postgres::Postgres;
@@ -361,6 +362,52 @@ async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
         let (row, _) = log.find(target, middle, Direction::Previous).await.unwrap();
         assert_eq!(row, before, "{text}, up to {middle}");
     }
+}
+
+/// Appends lines of a run, ten in each frame, and waits until they are durable.
+async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) {
+    let log = opened.deployments.log();
+    let hello = &run.hello;
+    let claimed = log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, 1, 0).await;
+    let entry =
+        opened.deployments.open_stream(Tenant::SOLE, claimed.unwrap(), hello).await.unwrap();
+    let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
+    let (link, _orders) = entry.claim(1, 0, why).unwrap();
+    let last = *lines.end();
+    for first in lines.step_by(10) {
+        let bytes = run.batch(first..=last.min(first + 9));
+        let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+        let place = log.reserve(bytes.len()).await.unwrap();
+        entry.submit(link.session, log, place, frame, bytes, 1).unwrap();
+    }
+    entry.follow().wait_for(|durable| durable.seq == last).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_damaged_block_keeps_no_other_from_being_sealed_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (Run::new("Bay 1"), Run::new("Bay 2"));
+    let opened = Opened::new(dir.path(), &Database::InDirectory).await;
+    feed(&opened, &one, 1..=4000).await;
+    eventually("there are blocks", async || opened.deployments.log().stored().blocks > 8).await;
+    opened.close().await;
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let spoil = "update block_part set text_part = zeroblob(100) where block_id = (select min(id) from block)";
+    assert_eq!(sqlx::query(spoil).execute(&mut database).await.unwrap().rows_affected(), 1);
+    database.close().await.unwrap();
+
+    let opened = Opened::new(dir.path(), &Database::InDirectory).await;
+    let log = opened.deployments.log();
+    let damaged = log.stored().blocks;
+    log.merge_all().await.unwrap();
+    assert_eq!(log.stored().blocks, damaged, "what cannot be read stays as it is");
+    feed(&opened, &other, 1..=4000).await;
+    eventually("the other is sealed", async || log.stored().blocks > damaged + 8).await;
+    log.merge_all().await.unwrap();
+    assert!(log.stored().blocks < damaged + 8, "and merged");
+    opened.close().await;
 }
 
 async fn model(

@@ -75,7 +75,15 @@ impl Deployments {
             )
             .await?;
         for row in &rows {
-            all.get(Tenant::SOLE, row.parsed(0)?).await?;
+            let id: DeploymentId = row.parsed(0)?;
+            match all.get(Tenant::SOLE, id).await {
+                Err(error @ LogError::Damaged { .. }) => {
+                    // One run that cannot be brought up to date is no reason to serve no other.
+                    tracing::error!(deployment.id = %id, %error, "a deployment cannot be read; `store check` says more");
+                    all.entries().remove(&id);
+                }
+                read => drop(read?),
+            }
         }
         Ok(all)
     }
