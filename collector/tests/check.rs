@@ -23,7 +23,7 @@ async fn fill(dir: &Path) {
         let mut seq = 190;
         if last {
             seq = 192;
-            console.send(run.frame(&[line(191, "last"), finished(192, Outcome::Succeeded)])).await;
+            console.send(run.frame(&[line(191, "last"), finished(192, Outcome::Failed)])).await;
         }
         console.acked(seq).await;
     }
@@ -64,6 +64,8 @@ async fn what_can_be_read_is_found_beside_what_cannot() {
         (status, &page["matched"], &page["progress"]["unreadable"]),
         (200, &11.into(), &1.into())
     );
+    let (status, _) = get(&collector, "/api/v1/signatures").await;
+    assert_eq!(status, 200);
     // In one log nothing may be left out in silence.
     let (_, body) = get(&collector, "/api/v1/deployments").await;
     let runs = body["deployments"].as_array().unwrap();

@@ -226,7 +226,13 @@ impl Signatures {
             }
             for row in &rows {
                 let id: DeploymentId = row.parsed(0)?;
-                let (line, at, row) = self.failing(tenant, id).await?;
+                let (line, at, row) = match self.failing(tenant, id).await {
+                    Err(error @ LogError::Damaged { .. }) => {
+                        tracing::error!(deployment.id = %id, %error, "a failed run cannot be read");
+                        (("the log cannot be read".to_owned(), None, None), 0, None)
+                    }
+                    read => read?,
+                };
                 let place = Place { phase: line.1.as_deref(), step: line.2.as_deref() };
                 let learnt = templates.lessons().len();
                 let signature = templates.signature(&line.0, place);
