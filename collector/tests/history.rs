@@ -247,6 +247,8 @@ async fn logs_are_given_back_as_the_policy_says() {
     console.acked(5).await;
     let policy =
         json!({"max_age_days": 30, "max_bytes": null, "failed_age_days": 36_500}).to_string();
+    let bundle = format!("/api/v1/deployments/{}/bundle", good.hello.deployment_id);
+    let (_, file) = ask(&collector, "GET", &bundle, Vec::new()).await;
     let (_, preview) =
         ask(&collector, "POST", "/api/v1/retention/preview", policy.clone().into_bytes()).await;
     assert_eq!(read(&preview)["deployments"], 1);
@@ -259,6 +261,9 @@ async fn logs_are_given_back_as_the_policy_says() {
     assert_eq!(get(&collector, &format!("/api/v1/deployments/{gone}")).await.0, 404);
     let (_, found) = get(&collector, "/api/v1/search?q=unpacking&count=true").await;
     assert_eq!(found["matched"], 40, "only the failed one is left");
+    let (status, said) = ask(&collector, "POST", "/api/v1/import", file).await;
+    assert_eq!(status, 400);
+    assert!(read(&said)["error"]["message"].as_str().unwrap().contains("was removed"));
     // A console that sends it again is told that all of it is here.
     let (_console, acked) = Console::greet(&collector, &good).await;
     assert_eq!(acked, 45);

@@ -128,10 +128,15 @@ pub(super) async fn import(
     let log = app.deployments.log();
     let incarnation = head.incarnation;
     let now_us = app.deployments.now_us();
-    if let Some(known) = log.head(tenant, head.deployment_id).await?
-        && known.stream_id != head.stream_id
-    {
-        return Err(bad("another run with the same id is here already"));
+    if let Some(known) = log.head(tenant, head.deployment_id).await? {
+        if known.stream_id != head.stream_id {
+            return Err(bad("another run with the same id is here already"));
+        }
+        if app.deployments.get(tenant, head.deployment_id).await?.is_none() {
+            return Err(bad(
+                "this run was here and was removed, as stored logs are; it is not taken in again",
+            ));
+        }
     }
     let claimed =
         log.claim(tenant, head.deployment_id, head.stream_id, incarnation, now_us).await?;
