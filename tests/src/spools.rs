@@ -19,11 +19,12 @@ use deckport_agent::uplink::outbox::Outbox;
 use deckport_agent::uplink::target_of;
 use deckport_protocol::columns::Header;
 use deckport_protocol::limits::PIECE_BYTES;
-use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello, Pong, Welcome};
+use deckport_protocol::message::{Ack, AgentMessage, CollectorMessage, Hello, Pong, Welcome};
 use deckport_protocol::{
     ABILITY_COLUMNS, ABILITY_ZSTD, Chain, DeploymentId, Event, Frame, Limits, Outcome,
     PROTOCOL_VERSION, Source, StreamId,
 };
+use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -252,6 +253,42 @@ pub fn answer(message: &CollectorMessage) -> Option<Message> {
     Some(Message::text(AgentMessage::Pong(pong).to_text()))
 }
 
+/// Frames on their way, and how long those took that were acknowledged, in milliseconds.
+#[derive(Debug, Default)]
+struct Sent {
+    waiting: VecDeque<(u64, Instant)>,
+    took: Vec<f64>,
+}
+
+impl Sent {
+    /// Sends what the window has room for.
+    async fn send(
+        &mut self,
+        outbox: &mut Outbox,
+        end: &Position,
+        sink: &mut SplitSink<WebSocketStream<TcpStream>, Message>,
+    ) -> Result<()> {
+        let mut flush = false;
+        while let Some(frame) = outbox.next(end, Instant::now())? {
+            self.waiting.push_back((Header::read(&frame)?.last_seq, Instant::now()));
+            sink.feed(Message::Binary(frame)).await?;
+            flush = true;
+        }
+        if flush {
+            sink.flush().await?;
+        }
+        Ok(())
+    }
+
+    fn acked(&mut self, outbox: &mut Outbox, ack: &Ack) -> Result<()> {
+        let now = Instant::now();
+        while let Some((_, left)) = self.waiting.pop_front_if(|(seq, _)| *seq <= ack.acked_seq) {
+            self.took.push(ms(now - left));
+        }
+        Ok(outbox.acked(ack.acked_seq, ack.chain, now)?)
+    }
+}
+
 /// Delivers all of `console`, once all others have been greeted. How long each frame's
 /// acknowledgement took, in milliseconds.
 pub async fn deliver(
@@ -266,19 +303,10 @@ pub async fn deliver(
     let limits = console.bounded(welcome.limits);
     let mut outbox = Outbox::new(&console.run, welcome.acked_seq, welcome.chain, true, limits)?;
     let (mut sink, mut stream) = socket.split();
-    let mut sent: VecDeque<(u64, Instant)> = VecDeque::new();
-    let mut took = Vec::new();
+    let mut sent = Sent::default();
     let mut noted = Instant::now();
     loop {
-        let mut flush = false;
-        while let Some(frame) = outbox.next(&console.end, Instant::now())? {
-            sent.push_back((Header::read(&frame)?.last_seq, Instant::now()));
-            sink.feed(Message::Binary(frame)).await?;
-            flush = true;
-        }
-        if flush {
-            sink.flush().await?;
-        }
+        sent.send(&mut outbox, &console.end, &mut sink).await?;
         let message = stream.next().await.context("the collector closed the link")??;
         let Message::Text(text) = message else { continue };
         let message = CollectorMessage::parse(&text)?;
@@ -287,14 +315,7 @@ pub async fn deliver(
         }
         match message {
             CollectorMessage::Ack(ack) => {
-                let now = Instant::now();
-                while let Some((seq, left)) = sent.front().copied()
-                    && seq <= ack.acked_seq
-                {
-                    took.push(ms(now - left));
-                    sent.pop_front();
-                }
-                outbox.acked(ack.acked_seq, ack.chain, now)?;
+                sent.acked(&mut outbox, &ack)?;
                 let complete = outbox.complete(ack.acked_seq);
                 // As the uplink does, five times a second.
                 if complete || noted.elapsed() >= Duration::from_millis(200) {
@@ -304,7 +325,7 @@ pub async fn deliver(
                 }
                 if complete {
                     sink.send(Message::Close(None)).await?;
-                    return Ok(took);
+                    return Ok(sent.took);
                 }
             }
             CollectorMessage::Error(error) => bail!("refused: {}", error.message),
@@ -340,8 +361,7 @@ pub async fn print(
     let mut outbox =
         Outbox::new(&console.run, welcome.acked_seq, welcome.chain, true, welcome.limits)?;
     let (mut sink, mut stream) = socket.split();
-    let mut sent: VecDeque<(u64, Instant)> = VecDeque::new();
-    let (mut took, mut tidied) = (Vec::new(), 1);
+    let (mut sent, mut tidied) = (Sent::default(), 1);
     let total = pace.rate * pace.seconds;
     let began = Instant::now();
     let mut tick = tokio::time::interval(TICK);
@@ -378,14 +398,7 @@ pub async fn print(
                 }
                 match message {
                     CollectorMessage::Ack(ack) => {
-                        let now = Instant::now();
-                        while let Some((seq, left)) = sent.front().copied()
-                            && seq <= ack.acked_seq
-                        {
-                            took.push(ms(now - left));
-                            sent.pop_front();
-                        }
-                        outbox.acked(ack.acked_seq, ack.chain, now)?;
+                        sent.acked(&mut outbox, &ack)?;
                         // As the uplink does.
                         while tidied < outbox.acked_segment() {
                             let path = console.run.dir().join(format!("{tidied:08}.seg"));
@@ -394,7 +407,7 @@ pub async fn print(
                         }
                         if outbox.complete(ack.acked_seq) {
                             sink.send(Message::Close(None)).await?;
-                            return Ok(took);
+                            return Ok(sent.took);
                         }
                     }
                     CollectorMessage::Error(error) => bail!("refused: {}", error.message),
@@ -403,14 +416,6 @@ pub async fn print(
             }
             Some(_) => {}
         }
-        let mut flush = false;
-        while let Some(frame) = outbox.next(&console.end, Instant::now())? {
-            sent.push_back((Header::read(&frame)?.last_seq, Instant::now()));
-            sink.feed(Message::Binary(frame)).await?;
-            flush = true;
-        }
-        if flush {
-            sink.flush().await?;
-        }
+        sent.send(&mut outbox, &console.end, &mut sink).await?;
     }
 }
