@@ -71,6 +71,41 @@ enum Command {
         #[arg(long, default_value_t = 10, value_name = "SECONDS")]
         patience: u64,
     },
+    /// Add this console to a collector, with the code that the app shows under Add consoles.
+    Enrol {
+        /// The collector with its pin, as it prints it: https://HOST:PORT#sha256//…
+        #[arg(long, env = "DECKPORT_COLLECTOR", value_name = "URL")]
+        collector: String,
+        /// Read the code from this file instead of asking for it at the terminal.
+        #[arg(long, env = "DECKPORT_CODE_FILE", value_name = "FILE")]
+        code_file: Option<PathBuf>,
+        /// The console's name [default: the host name].
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Run the daemon of an enrolled console: keeps in touch with its collector, renews its certificate, takes orders.
+    Serve {
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Run the deployment of this console's template now.
+    Deploy {
+        #[command(flatten)]
+        state: StateDir,
+        /// How much may be kept on disk; see `wrap`.
+        #[arg(long, default_value = "512M", value_name = "SIZE", value_parser = size)]
+        spool_limit: u64,
+    },
+    /// Show what this console is and whether its collector can be reached.
+    Checkup {
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// The agent as a service of this machine.
+    #[command(subcommand)]
+    Service(Service),
     /// Print what this program knows of the machine.
     Context {
         /// As JSON.
@@ -96,9 +131,24 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Service {
+    /// Start it now and at each boot.
+    Install,
+    /// Stop it, and start it no more.
+    Uninstall {
+        /// Forget the collector that the console was added to as well.
+        #[arg(long)]
+        forget: bool,
+        #[command(flatten)]
+        state: StateDir,
+    },
+}
+
 #[derive(Debug, Args)]
 struct Collector {
-    /// The collector, such as http://127.0.0.1:7443. Only one on this machine until TLS exists.
+    /// The collector with its pin, as it prints it: https://HOST:PORT#sha256//… For one on this machine the pin is found
+    /// beside its token. [default: the one that the console was added to]
     #[arg(long, env = "DECKPORT_COLLECTOR", value_name = "URL")]
     collector: Option<String>,
     /// The file with the collector's token.
@@ -237,6 +287,30 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             crate::context::print(json, collector.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Enrol { collector, code_file, name, state } => {
+            let plan = crate::enrol::Plan { state: state.state, collector, code_file, name };
+            let identity = crate::enrol::enrol(&plan)?;
+            eprintln!(
+                "Added to {} as {} (template {}).",
+                identity.venue, identity.name, identity.template
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Serve { state } => {
+            crate::serve::serve(state.state)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Deploy { state, spool_limit } => {
+            Ok(end(crate::deploy::deploy(state.state, spool_limit)?))
+        }
+        Command::Checkup { state } => {
+            crate::checkup::checkup(state.state)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Service(service) => {
+            serve_or_not(service)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Simulate(options) => crate::simulate::run(&options),
         Command::Stage { command } => {
             crate::stage::run(&command)?;
@@ -247,6 +321,37 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn serve_or_not(service: Service) -> anyhow::Result<()> {
+    use crate::service::{Installed, Places};
+    let places = Places::default();
+    match service {
+        Service::Install => {
+            let program = std::env::current_exe()?;
+            match crate::service::install(&places, &program)? {
+                Installed::Running => println!("The agent runs, and starts at each boot."),
+                Installed::AtBoot => println!("The agent starts at the next boot."),
+                Installed::No => anyhow::bail!(
+                    "there is no systemd on this machine; have `{} serve` started at boot by what there is",
+                    program.display()
+                ),
+            }
+        }
+        Service::Uninstall { forget, state } => {
+            if crate::service::uninstall(&places)? {
+                println!("The agent is no service of this machine any more.");
+            } else {
+                println!("The agent was no service of this machine.");
+            }
+            if forget {
+                let state = crate::state::State::open(state.state)?;
+                crate::identity::Identity::forget(state.root())?;
+                println!("The console has forgotten its collector; remove it there as well.");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ask(request: &Request, helper: &Helper) -> anyhow::Result<ExitCode> {

@@ -1,9 +1,10 @@
 //! `deckport-agent flush`: delivers what earlier runs left in the spool.
 
 use crate::state::{Run, State};
-use crate::uplink::link::{Address, Target};
+use crate::uplink::link::Target;
 use crate::uplink::{KeptRun, deliver_kept, target_of};
 use anyhow::{Context as _, Result};
+use deckport_protocol::Address;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,8 +40,9 @@ pub fn flush(
             Some(address) => Some(Target {
                 address: address.clone(),
                 token_file: token_file.map(Path::to_owned).or_else(|| meta.token_file.clone()),
+                state: state.root().to_owned(),
             }),
-            None => target_of(&meta),
+            None => target_of(&meta, &state),
         };
         let Some(target) = target else {
             kept += 1;

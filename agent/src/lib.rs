@@ -11,15 +11,22 @@
 //!
 //! The library exists so that tests and benchmarks can use the parts; it promises nothing to others.
 
+pub mod ask;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod context;
 pub mod control;
+pub mod deploy;
 pub mod disk;
+pub mod enrol;
 pub mod flush;
+pub mod identity;
 pub mod mask;
 pub mod pieces;
 pub mod recorder;
+pub mod serve;
+pub mod service;
 pub mod simulate;
 pub mod spool;
 pub mod stage;

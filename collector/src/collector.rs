@@ -2,18 +2,22 @@
 
 use crate::analytics::signatures::Signatures;
 use crate::api::{App, router};
-use crate::auth::{Auth, TokenError};
+use crate::auth::{
+    Auth, Authority, AuthorityError, Enrolment, LocalToken, Tickets, TokenError, tls_server,
+};
 use crate::config::Config;
+use crate::content::Content;
 use crate::deployment::Deployments;
+use crate::fleet::link::Links;
 use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 use crate::search::Search;
-use crate::server::Server;
+use crate::server::{Server, Spoken};
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
-use deckport_protocol::{ServerEpoch, Tenant};
-use std::net::SocketAddr;
+use deckport_protocol::{Pin, ServerEpoch, Tenant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::DuplexStream;
@@ -25,7 +29,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "without TLS a collector listens on loopback only, and {0} is not: use 127.0.0.1 or [::1]"
+        "plain HTTP is spoken on loopback only, and {0} is not: leave --plain-http out, or listen on 127.0.0.1"
     )]
     NotLoopback(SocketAddr),
     #[error("port {} is used by another program, perhaps another collector; stop it, or listen elsewhere", .0.port())]
@@ -36,6 +40,10 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("TLS cannot be spoken")]
+    Tls(#[from] rustls::Error),
     #[error("what is stored could not be read")]
     Restore(#[from] LogError),
     #[error("the collector's identity could not be stored")]
@@ -86,6 +94,7 @@ impl Collector {
     /// Opens the data directory, restores what was running, and listens.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         if let Some(address) = config.listen
+            && config.plain_http
             && !address.ip().is_loopback()
         {
             return Err(StartError::NotLoopback(address));
@@ -111,12 +120,25 @@ impl Collector {
         // An error below must not leave the writer behind.
         let undo = storage_stop.clone().drop_guard();
 
-        let auth = Arc::new(Auth::open(&config.data_dir.join("token"))?);
+        let local = LocalToken::open(&config.data_dir.join("token"))?;
+        let authority = Authority::open(
+            &config.data_dir,
+            host_names(&config),
+            config.certificate.clone(),
+            config.clock.now_us() / 1_000_000,
+        );
+        let authority = Arc::new(authority?);
+        let enrolment = Enrolment::open(Arc::clone(&store), Arc::clone(&authority)).await?;
+        let tls = tls_server(&authority)?;
+        let auth = Arc::new(Auth { local, tickets: Tickets::default(), authority, enrolment });
         let server_epoch = epoch(&store).await?;
         let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
         storage.spawn(log.clone().keep_sealing(storage_stop.clone()));
         let deployments = Arc::new(Deployments::open(&config, Arc::clone(&store), log).await?);
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(address) = address {
+            say_where(&config, address);
+        }
         let ingest = Ingest {
             config: Arc::clone(&config),
             deployments: Arc::clone(&deployments),
@@ -140,6 +162,14 @@ impl Collector {
             store: Arc::clone(&store),
             deployments: Arc::clone(&deployments),
             search: Arc::clone(&search),
+            links: Links::new(
+                Arc::clone(&store),
+                Arc::clone(&config.clock),
+                config.bounds,
+                server_epoch,
+                stop.clone(),
+            ),
+            content: Arc::new(Content::new(&config.data_dir)),
             signatures: Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments))),
             auth: Arc::clone(&auth),
             metrics: Arc::clone(&metrics),
@@ -157,9 +187,12 @@ impl Collector {
             stop: stop.clone(),
         };
         if let Some(listener) = listener {
-            tasks.spawn(server.clone().accept(listener));
+            let spoken =
+                Spoken { tls: Arc::new(tls), plain: config.plain_http, pin: auth.authority.pin() };
+            tasks.spawn(server.clone().accept(listener, spoken));
         }
         tasks.spawn(give_back(Arc::clone(&deployments), search, stop.clone()));
+        tasks.spawn(renew(Arc::clone(&auth), Arc::clone(&config), stop.clone()));
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
         let storage_stop = undo.disarm();
         Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })
@@ -172,7 +205,12 @@ impl Collector {
 
     /// The local token.
     pub fn token(&self) -> &str {
-        self.auth.token()
+        self.auth.local.as_str()
+    }
+
+    /// By what clients know this collector.
+    pub fn pin(&self) -> Pin {
+        self.auth.authority.pin()
     }
 
     /// Counters of this collector.
@@ -212,6 +250,45 @@ async fn tick(deployments: Arc<Deployments>, every: Duration, stop: Cancellation
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => deployments.tick(),
+        }
+    }
+}
+
+/// Writes where this collector is reached from its own machine, for its command line.
+fn say_where(config: &Config, address: SocketAddr) {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    let text = format!("https://{}\n", SocketAddr::new(ip, address.port()));
+    if let Err(error) = std::fs::write(config.data_dir.join("address"), text) {
+        tracing::warn!(%error, "where this collector is could not be written");
+    }
+}
+
+/// By which names a certificate says that this collector is reached.
+fn host_names(config: &Config) -> Vec<String> {
+    let listened = config.listen.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+    let named = config.names.iter().map(|name| match name.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && !host.contains(':') => host.to_owned(),
+        _ => name.clone(),
+    });
+    named.chain(listened.map(|ip| ip.to_string())).collect()
+}
+
+/// Renews the certificate long before it ends.
+async fn renew(auth: Arc<Auth>, config: Arc<Config>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(3600);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = auth.authority.renew(config.clock.now_us() / 1_000_000) {
+            tracing::warn!(%error, "the certificate could not be renewed; tried again in an hour");
         }
     }
 }

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The port that consoles find a collector at unless told otherwise.
-pub const DEFAULT_PORT: u16 = 7443;
+pub use deckport_protocol::address::DEFAULT_PORT;
 
 /// Tells the wall time. Tests set it; durations are measured with tokio's clock, which tests pause.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -34,8 +33,11 @@ impl Clock for SystemClock {
 /// Bounds of this process, beside the [`Limits`] that each console is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// TCP connections at once; further ones are closed at once and counted.
+    /// Connections of consoles with a certificate at once; further ones are closed at once and counted.
     pub connections: usize,
+    /// Connections of anybody else at once, and how many of them from one address.
+    pub strangers: usize,
+    pub strangers_of_one_address: usize,
     /// A request's headers must be there within this time.
     pub header_time: Duration,
     /// A console's `hello` must be there within this time after the upgrade.
@@ -67,6 +69,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections: 4096,
+            strangers: 2048,
+            strangers_of_one_address: 512,
             header_time: Duration::from_secs(5),
             hello_time: Duration::from_secs(5),
             agent_deadline: Duration::from_secs(10),
@@ -119,14 +123,27 @@ impl std::str::FromStr for Database {
     }
 }
 
+/// A certificate that somebody else made for this collector, with its key: files of PEM. Read anew each hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// What a collector is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Made with mode 0700 when missing. One collector at a time opens it.
     pub data_dir: PathBuf,
     pub database: Database,
-    /// Where consoles and browsers reach it; loopback only while there is no TLS. `None`: no port.
+    /// Where consoles and browsers reach it, by TLS. `None`: no port.
     pub listen: Option<SocketAddr>,
+    /// Plain HTTP is spoken on that port too; on loopback only.
+    pub plain_http: bool,
+    /// By which names, beside those of the machine, it is reached: `NAME` or `NAME:PORT`.
+    pub names: Vec<String>,
+    /// A certificate to show instead of one of the collector's own authority.
+    pub certificate: Option<OwnCertificate>,
     /// The venue's name, for people.
     pub venue: String,
     /// A connected console whose running deployment printed nothing for this long is silent.
@@ -144,6 +161,9 @@ impl Config {
             data_dir: data_dir.into(),
             database: Database::InDirectory,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
+            plain_http: false,
+            names: Vec::new(),
+            certificate: None,
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),
             limits: Limits::default(),

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod check;
 mod collector;
 pub mod config;
+pub mod content;
 pub mod deployment;
 pub mod fleet;
 pub mod ingest;
@@ -24,7 +25,7 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 16] = [
+pub const MODULES: [&str; 17] = [
     "config",
     "metrics",
     "store",
@@ -32,6 +33,7 @@ pub const MODULES: [&str; 16] = [
     "log",
     "auth",
     "fleet",
+    "content",
     "deployment",
     "search",
     "analytics",

@@ -57,7 +57,7 @@ async fn wrong_token_host_and_origin_open_nothing() {
     let witness = Witness::new(&collector).await;
     let token = collector.token();
     let port = collector.listen_addr().unwrap().port();
-    let (ours, theirs) = (format!("http://localhost:{port}"), "http://evil.example");
+    let (ours, theirs) = (format!("http://127.0.0.1:{port}"), "http://evil.example");
     let good = || Dial { token, host: None, origin: None };
     assert_eq!(status(&collector, good()).await, 101);
     assert_eq!(status(&collector, Dial { origin: Some(&ours), ..good() }).await, 101);
@@ -65,8 +65,12 @@ async fn wrong_token_host_and_origin_open_nothing() {
     assert_eq!(status(&collector, Dial { host: Some("evil.example"), ..good() }).await, 421);
     assert_eq!(status(&collector, Dial { origin: Some(theirs), ..good() }).await, 403);
     assert_eq!(status(&collector, Dial { origin: Some("null"), ..good() }).await, 403);
+    // A page of one of our names talks to that name only, and by the same scheme.
+    for other in [format!("http://localhost:{port}"), ours.replace("http:", "https:")] {
+        assert_eq!(status(&collector, Dial { origin: Some(&other), ..good() }).await, 403);
+    }
     assert_eq!(collector.metrics().refusals(&ErrorCode::WRONG_HOST), 1);
-    assert_eq!(collector.metrics().refusals(&ErrorCode::WRONG_ORIGIN), 2);
+    assert_eq!(collector.metrics().refusals(&ErrorCode::WRONG_ORIGIN), 4);
     witness.undisturbed(&collector, &ErrorCode::UNAUTHENTICATED).await;
 }
 

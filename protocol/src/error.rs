@@ -27,6 +27,18 @@ codes! {
     UNAUTHENTICATED = "unauthenticated", false;
     /// The credential does not allow this.
     FORBIDDEN = "forbidden", false;
+    /// An operator took the credential back.
+    REVOKED = "revoked", false;
+    /// The credential was used in two places at once and counts for nobody any more.
+    LOCKED = "locked", false;
+    /// The console's certificate has ended; it may renew it and do nothing else.
+    CERTIFICATE_ENDED = "certificate_ended", false;
+    /// The code to join with is unknown, used, expired or taken back.
+    CODE_REFUSED = "code_refused", false;
+    /// The port speaks TLS.
+    TLS_REQUIRED = "tls_required", false;
+    /// A TLS handshake that came to no end; only counted.
+    HANDSHAKE = "handshake", true;
     /// The Host header is not one of the collector's own.
     WRONG_HOST = "wrong_host", false;
     /// The Origin header is not one of the collector's own.

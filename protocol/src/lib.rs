@@ -9,25 +9,33 @@
 //! * [`chain`]: the running hash by which both ends prove that they hold the same records
 //! * [`message`]: the control messages of `/ws/deployment/{deployment_id}`
 //! * [`rows`]: the one pure function from records to the rows that a viewer shows
+//! * [`address`], [`pin`], `tls`: where a collector is, and how a client knows that it is the right one
 //! * [`limits`], [`error`], [`ids`], [`actor`]: bounds, stable error codes, identities
 //!
 //! Nothing here does I/O. `docs/protocol.md` describes the same for those who write a client in
 //! another language.
 
 pub mod actor;
+pub mod address;
 pub mod chain;
 pub mod columns;
+pub mod console;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod joining;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod pin;
 pub mod record;
 pub mod rows;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod varint;
 
-pub use actor::{Actor, Tenant};
+pub use actor::{Actor, Role, Tenant};
+pub use address::{Address, AddressError};
 pub use chain::Chain;
 pub use columns::{Frame, FrameBuilder};
 pub use error::{ErrorCode, Refusal};
@@ -37,6 +45,7 @@ pub use ids::{
     VenueId,
 };
 pub use limits::{ACK_WITHIN, Limits, is_prompt};
+pub use pin::{Pin, PinError};
 pub use record::{Annotation, Body, BodyRef, Level, Output, Record, RecordRef, Source};
 
 /// The version of this protocol that the crate speaks. `hello` names it, `welcome` accepts it.

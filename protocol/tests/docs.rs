@@ -1,6 +1,6 @@
 //! `docs/protocol.md` is part of the product: what it shows is what the code does.
 //!
-//! Fenced blocks are read by their tag: `json console`, `json collector`, `json record`, `json event`
+//! Fenced blocks are read by their tag: `json console`, `json collector`, `json join`, `json daemon`, `json record`, `json event`
 //! (one a line), `json chained` with `text heads`, `hex …` (bytes before a `;`).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -8,7 +8,9 @@
 use deckport_protocol::columns::{Frame, Header};
 use deckport_protocol::json::JsonRecord;
 use deckport_protocol::message::{AgentMessage, CollectorMessage};
-use deckport_protocol::{Chain, ErrorCode, Event, EventText, Limits, Refusal, event};
+use deckport_protocol::{
+    Chain, ErrorCode, Event, EventText, Limits, Refusal, console, event, joining,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +92,20 @@ fn messages_of_a_console() {
         }
     }
     assert!(types.iter().eq(["hello", "ping", "pong", "records", "transient"]), "{types:?}");
+}
+
+#[test]
+fn a_console_is_added() {
+    fn same<T: serde::Serialize + serde::de::DeserializeOwned>(tag: &str) {
+        for example in blocks(tag) {
+            let message: T = serde_json::from_str(example).unwrap();
+            assert_same(example, &serde_json::to_string(&message).unwrap());
+        }
+    }
+    same::<joining::Join>("json join");
+    same::<joining::Joined>("json joined");
+    same::<console::ConsoleMessage>("json daemon");
+    same::<console::CollectorWord>("json daemon-word");
 }
 
 #[test]

@@ -19,9 +19,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "DECKPORT_DATA_DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Where consoles reach the collector inside the app (loopback only until connections are encrypted)
+    /// Where consoles reach the collector inside the app, by TLS (0.0.0.0:7443: on every network of this machine)
     #[arg(long, value_name = "ADDR", env = "DECKPORT_LISTEN", default_value = "127.0.0.1:7443")]
     pub(crate) listen: SocketAddr,
+
+    /// Speak plain HTTP on that address too; on loopback only
+    #[arg(long)]
+    pub(crate) plain_http: bool,
 
     /// Start in the tray, without opening the window
     #[arg(long)]

@@ -145,7 +145,7 @@ fn usual_root() -> Option<std::path::PathBuf> {
 
 fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     let preferences = Arc::new(Preferences::open(places.preferences()));
-    let plan = Plan { data_dir: places.collector() };
+    let plan = Plan { data_dir: places.collector(), plain_http: args.plain_http };
     let supervisor = Supervisor::start::<deckport_collector::Collector>(plan, args.listen);
     let connections = Connections::new(vec![Connection::local(supervisor.clone())]);
 

@@ -174,7 +174,7 @@ async fn leaving_loses_nothing() -> Result<()> {
     let mut session = Session::start().await?;
     let mut app = session.start_app(ANY_PORT, &[])?;
     let collector = session.collector().await?;
-    let listen: SocketAddr = collector.trim_start_matches("http://").parse()?;
+    let listen: SocketAddr = collector.trim_start_matches("https://").parse()?;
     // Some two thousand lines a second, so that something is always in flight.
     let script = r#"n=0; until [ -e "$SIGNS/enough" ]; do
         n=$((n+1)); echo "line $n"; [ $((n % 50)) != 0 ] || sleep 0.02
@@ -244,7 +244,7 @@ async fn a_taken_port_is_said_and_taken_back() -> Result<()> {
 
     drop(taken);
     let collector = session.collector().await?;
-    ensure!(collector == format!("http://{listen}"), "{collector}");
+    ensure!(collector == format!("https://{listen}"), "{collector}");
     tray_says(&session, "all is well", "idle", "Nothing is being installed").await?;
     let mut console = Console::start(&session, &collector, "Bay 4", "echo ready; sign done")?;
     until("the page shows the console", async || {

@@ -14,9 +14,8 @@ use deckport_agent::clock::{Stamp, boot_id};
 use deckport_agent::disk::RealDisk;
 use deckport_agent::spool::{Item, Position, Writer};
 use deckport_agent::state::{Acked, Meta, Run, RunLock, State};
-use deckport_agent::uplink::link::Target;
+use deckport_agent::uplink::link::{Stream, Target};
 use deckport_agent::uplink::outbox::Outbox;
-use deckport_agent::uplink::target_of;
 use deckport_protocol::columns::Header;
 use deckport_protocol::limits::PIECE_BYTES;
 use deckport_protocol::message::{Ack, AgentMessage, CollectorMessage, Hello, Pong, Welcome};
@@ -27,9 +26,8 @@ use deckport_protocol::{
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -204,10 +202,8 @@ pub fn frames(console: &Console) -> Result<Vec<Bytes>> {
 
 /// Where `collector` is, as an agent sees it.
 pub fn target(collector: &Collector, meta: &Meta) -> Result<Target> {
-    let mut meta = meta.clone();
-    meta.collector = Some(collector.url());
-    meta.token_file = Some(collector.token_file());
-    target_of(&meta).context("the collector's address")
+    let address = collector.url().parse().context("the collector's address")?;
+    Ok(Target { address, token_file: Some(collector.token_file()), state: PathBuf::new() })
 }
 
 /// Dials and greets.
@@ -216,7 +212,7 @@ pub async fn greet(
     meta: &Meta,
     incarnation: u64,
     (lowest_seq, highest_seq): (u64, u64),
-) -> Result<(WebSocketStream<TcpStream>, Welcome)> {
+) -> Result<(WebSocketStream<Stream>, Welcome)> {
     let mut socket = target.dial(meta.deployment_id).await?;
     let hello = AgentMessage::Hello(Hello {
         protocol: PROTOCOL_VERSION,
@@ -266,7 +262,7 @@ impl Sent {
         &mut self,
         outbox: &mut Outbox,
         end: &Position,
-        sink: &mut SplitSink<WebSocketStream<TcpStream>, Message>,
+        sink: &mut SplitSink<WebSocketStream<Stream>, Message>,
     ) -> Result<()> {
         let mut flush = false;
         while let Some(frame) = outbox.next(end, Instant::now())? {

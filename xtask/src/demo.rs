@@ -181,7 +181,8 @@ impl Demo {
             let job = Job::new(program)
                 .args(["serve", "--data"])
                 .arg(data.clone())
-                .args(["--listen", &addr.to_string()]);
+                // A browser on this machine opens it without a warning.
+                .args(["--plain-http", "--listen", &addr.to_string()]);
             (job, data.join("token"))
         };
         let mut server = job.start(&log)?;
@@ -194,7 +195,8 @@ impl Demo {
                     let said = std::fs::read_to_string(&log).unwrap_or_default();
                     bail!("the collector ended at once ({status}): {}", last_lines(&said, 10));
                 }
-                Ok(http::is_ready(addr).then_some(()))
+                let started = if shows_window { http::answers(addr) } else { http::is_ready(addr) };
+                Ok(started.then_some(()))
             },
         )?;
         if shows_window {

@@ -11,6 +11,11 @@ pub(crate) fn is_ready(addr: SocketAddr) -> bool {
     status(addr, "/readyz").is_ok_and(|status| status == 200)
 }
 
+/// True when somebody answers on `addr`, if only that it speaks TLS.
+pub(crate) fn answers(addr: SocketAddr) -> bool {
+    status(addr, "/readyz").is_ok_and(|status| status == 200 || status == 400)
+}
+
 fn status(addr: SocketAddr, path: &str) -> Result<u16> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;

@@ -51,10 +51,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let addr = http::free_address(0)?;
     let url = format!("http://{addr}");
     let data = work.path().join("data");
-    let serve = Job::new(&collector)
-        .args(["serve", "--data"])
-        .arg(data.clone())
-        .args(["--listen", &addr.to_string()]);
+    let serve = Job::new(&collector).args(["serve", "--data"]).arg(data.clone()).args([
+        "--plain-http",
+        "--listen",
+        &addr.to_string(),
+    ]);
     let _server = serve.start(&work.path().join("collector.log"))?;
     wait::until(
         "the collector's start",
@@ -170,7 +171,7 @@ fn window(app: &Path, agent: &Path, work: &Path, out: &Path) -> Result<()> {
     std::fs::create_dir_all(&home)?;
     let _app = display.with_session(command).env("HOME", home).start(&work.join("app.log"))?;
     wait::until("the app's collector", Duration::from_secs(60), Duration::from_millis(50), || {
-        Ok(http::is_ready(addr).then_some(()))
+        Ok(http::answers(addr).then_some(()))
     })?;
     let url = format!("http://{addr}");
     let token_file = data.join("collector/token");

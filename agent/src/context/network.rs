@@ -4,7 +4,7 @@ use super::hardware::entries;
 use super::system::line;
 use super::{parse, unknown};
 use crate::clock;
-use crate::uplink::link::Address;
+use deckport_protocol::Address;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs as _, UdpSocket};

@@ -27,10 +27,9 @@ use crate::control;
 use crate::disk::RealDisk;
 use crate::spool::{Item, Writer};
 use crate::state::{Meta, Run, State};
-use crate::uplink::link::Address;
 use anyhow::{Context as _, Result};
 use deckport_protocol::event::Event;
-use deckport_protocol::{DeploymentId, StreamId};
+use deckport_protocol::{Address, DeploymentId, StreamId};
 use doorbell::Doorbell;
 use pty_process::blocking as pty;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -62,6 +61,16 @@ pub struct Plan {
 /// Runs the command to its end.
 pub fn run(plan: &Plan) -> Result<AgentExit> {
     let state = State::open(plan.state.clone())?;
+    // Who was added to a collector delivers there unless told otherwise.
+    let identity = crate::identity::Identity::load(state.root())?;
+    let identity = identity.filter(|_| plan.collector.is_none());
+    let mut plan = plan.clone();
+    if let Some(identity) = identity {
+        plan.name.get_or_insert(identity.name);
+        plan.template.get_or_insert(identity.template);
+        plan.collector = Some(identity.collector);
+    }
+    let plan = &plan;
     let console = state.console(plan.name.as_deref())?;
     let command: Vec<String> =
         plan.command.iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -170,7 +179,7 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
 /// Why nothing can be streamed, when that is known from the start.
 fn address_refusal(plan: &Plan) -> Option<String> {
     match &plan.collector {
-        None => Some("no collector was named (--collector), so nothing was streamed".to_owned()),
+        None => Some("no collector was named (--collector) and the console was never added to one, so nothing was streamed".to_owned()),
         Some(text) => text.parse::<Address>().err().map(|error| error.to_string()),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Report;
 use super::duplex::Duplex;
-use super::link::{DialError, Target};
+use super::link::{DialError, Stream, Target};
 use super::outbox::{Outbox, chain_between};
 use crate::clock;
 use crate::disk::{Disk as _, RealDisk};
@@ -20,7 +20,6 @@ use deckport_protocol::{ABILITY_COLUMNS, ABILITY_ZSTD, Chain, PROTOCOL_VERSION};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -130,7 +129,11 @@ impl Delivery {
         let mut socket =
             self.target.dial(self.meta.deployment_id).await.map_err(|error| match error {
                 DialError::Refused(refusal) => Fault::Refused(refusal),
-                DialError::Unreachable(_) | DialError::Token { .. } => lost(error),
+                // Whoever put the file or the collector right does not have to start us again.
+                DialError::Unreachable(_)
+                | DialError::Token { .. }
+                | DialError::WrongPin(_)
+                | DialError::NoPin(_) => lost(error),
             })?;
         let welcome = tokio::time::timeout(WELCOME_WITHIN, self.greet(&mut socket))
             .await
@@ -146,7 +149,7 @@ impl Delivery {
         self.exchange(socket, &welcome).await
     }
 
-    async fn greet(&self, socket: &mut WebSocketStream<TcpStream>) -> Result<Welcome, Fault> {
+    async fn greet(&self, socket: &mut WebSocketStream<Stream>) -> Result<Welcome, Fault> {
         let lowest = Reader::lowest_seq(self.run.dir()).map_err(lost)?.unwrap_or(0);
         let hello = AgentMessage::Hello(Hello {
             protocol: PROTOCOL_VERSION,
@@ -220,7 +223,7 @@ impl Delivery {
 
     async fn exchange(
         &mut self,
-        socket: WebSocketStream<TcpStream>,
+        socket: WebSocketStream<Stream>,
         welcome: &Welcome,
     ) -> Result<(), Fault> {
         let has = |ability: &str| welcome.abilities.iter().any(|known| known == ability);

@@ -1,24 +1,24 @@
 //! A link that is written and read by one task: sending never waits, and what waits goes out while something is awaited.
 
+use super::link::Stream as Bytes;
 use futures_util::{Sink as _, SinkExt as _, Stream as _};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[derive(Debug)]
 pub(super) struct Duplex {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Bytes>,
     /// Bounded by what may be unacknowledged.
     unsent: VecDeque<Message>,
     unflushed: bool,
 }
 
 impl Duplex {
-    pub(super) const fn new(socket: WebSocketStream<TcpStream>) -> Self {
+    pub(super) const fn new(socket: WebSocketStream<Bytes>) -> Self {
         Self { socket, unsent: VecDeque::new(), unflushed: false }
     }
 

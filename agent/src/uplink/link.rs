@@ -1,90 +1,29 @@
-//! Where the collector is, and the dialling of it.
+//! The dialling of the collector: TLS with its pinned key, and by what the console shows who it is.
 //!
-//! Until TLS exists only a collector on this machine is dialled: the token and everything an
-//! installation prints would otherwise cross the network in the clear.
+//! The pin comes from the address, from what the console was told when it was enrolled, or, for a collector on this machine, from
+//! the file `pin` beside its token. Without any nothing is dialled but plain HTTP within this machine.
 
-use deckport_protocol::DeploymentId;
+use crate::identity::Identity;
+use deckport_protocol::address::{Address, Transport};
 use deckport_protocol::error::Refusal;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use deckport_protocol::{DeploymentId, ErrorCode, Pin, tls};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, http::HeaderValue};
+use tokio_util::either::Either;
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-const DEFAULT_PORT: u16 = 7443;
 
-/// Why a collector's address is not used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    #[error("`{0}` is not a collector's address; write http://127.0.0.1:7443")]
-    Malformed(String),
-    #[error(
-        "{0} is not on this machine: this version has no TLS yet, and the token and the log would \
-         cross the network in the clear, so it only streams to a collector at 127.0.0.1"
-    )]
-    NotLocal(String),
-    #[error("`{0}`: this version has no TLS yet; write http://, and a collector on this machine")]
-    Encrypted(String),
-}
-
-/// A collector's address: `http://` or `ws://`, a loopback host, a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    host: String,
-    port: u16,
-}
-
-impl std::str::FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let malformed = || AddressError::Malformed(text.to_owned());
-        let not_local = || AddressError::NotLocal(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
-        if scheme == "https" || scheme == "wss" {
-            return Err(AddressError::Encrypted(text.to_owned()));
-        }
-        if scheme != "http" && scheme != "ws" {
-            return Err(malformed());
-        }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.is_empty() || authority.contains(['/', '@', '?', '#', ' ']) {
-            return Err(malformed());
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(v6) => {
-                let (host, tail) = v6.split_once(']').ok_or_else(malformed)?;
-                (host, tail.strip_prefix(':'))
-            }
-            None => match authority.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            },
-        };
-        let port = match port {
-            Some(port) => port.parse().map_err(|_| malformed())?,
-            None => DEFAULT_PORT,
-        };
-        let local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        if !local {
-            return Err(not_local());
-        }
-        Ok(Self { host: host.to_owned(), port })
-    }
-}
-
-impl Address {
-    /// `host:port` as it is dialled.
-    pub fn authority(&self) -> String {
-        let Self { host, port } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    }
-}
+/// What bytes travel on.
+pub type Stream = Either<TlsStream<TcpStream>, TcpStream>;
 
 /// Whom to deliver to.
 #[derive(Clone, Debug)]
@@ -92,6 +31,8 @@ pub struct Target {
     pub address: Address,
     /// Read anew at every dial, so that a corrected file is enough.
     pub token_file: Option<PathBuf>,
+    /// The state directory, with what the console was given when it was enrolled. Read anew at every dial, too: it is renewed.
+    pub state: PathBuf,
 }
 
 /// Why there is no link.
@@ -103,37 +44,115 @@ pub enum DialError {
     Unreachable(String),
     #[error("the collector's token file {path} could not be read: {source}")]
     Token { path: PathBuf, source: std::io::Error },
+    /// It may be put right while we try again.
+    #[error("{0}")]
+    WrongPin(tls::WrongPin),
+    #[error(
+        "no pin is known for the collector at {0}: give its address as it prints it, https://HOST:PORT#sha256//…"
+    )]
+    NoPin(String),
+}
+
+fn unreachable(error: &dyn std::fmt::Display) -> DialError {
+    DialError::Unreachable(error.to_string())
+}
+
+/// Connects to the holder of one of `pins`.
+pub async fn connect_tls(
+    address: &Address,
+    pins: &[Pin],
+    identity: Option<tls::Identity>,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    let config = tls::client(pins, identity).map_err(|error| unreachable(&error))?;
+    let stream = connect(address).await?;
+    let name = tls::rustls::pki_types::ServerName::try_from(address.host.clone())
+        .map_err(|error| unreachable(&error))?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
+        match tls::wrong_pin(&error) {
+            Some(wrong) => DialError::WrongPin(wrong.clone()),
+            None => unreachable(&error),
+        }
+    })
+}
+
+async fn connect(address: &Address) -> Result<TcpStream, DialError> {
+    let authority = address.authority();
+    let stream = TcpStream::connect(&authority).await.map_err(|error| unreachable(&error))?;
+    stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+    Ok(stream)
+}
+
+/// The pin that a collector on this machine keeps beside its token.
+fn pin_beside(token_file: &Path) -> Option<Pin> {
+    std::fs::read_to_string(token_file.with_file_name("pin")).ok()?.trim().parse().ok()
 }
 
 impl Target {
+    /// Connects, and says by what token the console is known where it is not by its certificate.
+    pub async fn connect(&self) -> Result<(Stream, Option<String>), DialError> {
+        if let Some(path) = &self.token_file {
+            let token = std::fs::read_to_string(path)
+                .map_err(|source| DialError::Token { path: path.clone(), source })?;
+            let pin = match self.address.transport {
+                Transport::Tls { pin: Some(pin) } => Some(pin),
+                Transport::Tls { pin: None } => Some(
+                    pin_beside(path).ok_or_else(|| DialError::NoPin(self.address.authority()))?,
+                ),
+                Transport::Plain => pin_beside(path),
+            };
+            let stream = match pin {
+                Some(pin) => Either::Left(connect_tls(&self.address, &[pin], None).await?),
+                None => Either::Right(connect(&self.address).await?),
+            };
+            return Ok((stream, Some(token.trim().to_owned())));
+        }
+        let identity = Identity::load(&self.state).ok().flatten();
+        let identity = identity.filter(|identity| identity.is_of(&self.address));
+        let stream = match (self.address.transport, identity) {
+            (Transport::Tls { pin }, Some(identity)) => {
+                let pins = match pin {
+                    Some(pin) if !identity.pins.contains(&pin) => vec![pin],
+                    _ => identity.pins.clone(),
+                };
+                let shown = identity.shown().map_err(|error| unreachable(&error))?;
+                Either::Left(connect_tls(&self.address, &pins, Some(shown)).await?)
+            }
+            (Transport::Tls { pin: Some(pin) }, None) => {
+                Either::Left(connect_tls(&self.address, &[pin], None).await?)
+            }
+            (Transport::Tls { pin: None }, None) => {
+                return Err(DialError::NoPin(self.address.authority()));
+            }
+            (Transport::Plain, _) => Either::Right(connect(&self.address).await?),
+        };
+        Ok((stream, None))
+    }
+
     /// Dials the collector's socket for one deployment.
     pub async fn dial(
         &self,
         deployment: DeploymentId,
-    ) -> Result<WebSocketStream<TcpStream>, DialError> {
-        tokio::time::timeout(DIAL_TIMEOUT, self.dial_now(deployment))
+    ) -> Result<WebSocketStream<Stream>, DialError> {
+        self.dial_path(&format!("/ws/deployment/{deployment}")).await
+    }
+
+    /// Dials one of the collector's sockets.
+    pub async fn dial_path(&self, path: &str) -> Result<WebSocketStream<Stream>, DialError> {
+        tokio::time::timeout(DIAL_TIMEOUT, self.dial_now(path))
             .await
             .unwrap_or_else(|_| Err(DialError::Unreachable("it did not answer in time".into())))
     }
 
-    async fn dial_now(
-        &self,
-        deployment: DeploymentId,
-    ) -> Result<WebSocketStream<TcpStream>, DialError> {
-        let unreachable = |error: &dyn std::fmt::Display| DialError::Unreachable(error.to_string());
-        let authority = self.address.authority();
-        let mut request = format!("ws://{authority}/ws/deployment/{deployment}")
+    async fn dial_now(&self, path: &str) -> Result<WebSocketStream<Stream>, DialError> {
+        let mut request = format!("ws://{}{path}", self.address.authority())
             .into_client_request()
             .map_err(|error| unreachable(&error))?;
-        if let Some(path) = &self.token_file {
-            let token = std::fs::read_to_string(path)
-                .map_err(|source| DialError::Token { path: path.clone(), source })?;
-            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        let (stream, token) = self.connect().await?;
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"))
                 .map_err(|_| unreachable(&"the token file holds what no header can carry"))?;
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let stream = TcpStream::connect(&authority).await.map_err(|error| unreachable(&error))?;
-        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
         // What the collector says is short, and the buffer is cleared before each read.
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
@@ -157,10 +176,14 @@ fn http_refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Dial
     let said =
         response.body().as_deref().and_then(|body| serde_json::from_slice::<Body>(body).ok());
     match (said, status.as_u16()) {
+        // Renewed meanwhile by whoever looks after the certificate.
+        (Some(Body { error }), _) if error.code == ErrorCode::CERTIFICATE_ENDED => {
+            DialError::Unreachable(error.message)
+        }
         (Some(Body { error }), 401) => DialError::Refused(Refusal {
             message: format!(
-                "the collector does not accept this console's token ({}); give the file `token` of its data \
-                 directory with --token-file, or in DECKPORT_TOKEN_FILE",
+                "the collector does not know this console ({}); add it with the line that the app shows under Add consoles, \
+                 or give the file `token` of its data directory with --token-file",
                 error.message
             ),
             ..error
@@ -168,47 +191,9 @@ fn http_refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Dial
         (Some(Body { error }), _) if !error.retryable => DialError::Refused(error),
         (Some(Body { error }), _) => DialError::Unreachable(error.message),
         (None, 401 | 403) => DialError::Refused(Refusal::new(
-            deckport_protocol::ErrorCode::UNAUTHENTICATED,
+            ErrorCode::UNAUTHENTICATED,
             format!("the collector does not accept this console's token ({status})"),
         )),
         (None, _) => DialError::Unreachable(format!("it answered {status}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_on_this_machine() {
-        for (text, authority) in [
-            ("http://127.0.0.1:9000", "127.0.0.1:9000"),
-            ("http://localhost", "localhost:7443"),
-            ("ws://[::1]:80/", "[::1]:80"),
-            ("http://127.8.8.8/", "127.8.8.8:7443"),
-        ] {
-            assert_eq!(
-                text.parse::<Address>().map(|a| a.authority()),
-                Ok(authority.into()),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn any_other_is_refused_with_its_reason() {
-        for text in ["https://127.0.0.1", "wss://desk.venue.example:7443"] {
-            assert_eq!(text.parse::<Address>(), Err(AddressError::Encrypted(text.into())));
-        }
-        for text in ["http://10.0.0.1:7443", "ws://desk.venue.example:7443"] {
-            assert_eq!(text.parse::<Address>(), Err(AddressError::NotLocal(text.into())), "{text}");
-        }
-        for text in
-            ["127.0.0.1:7443", "ftp://localhost", "http://", "http://localhost:x", "http://a b"]
-        {
-            assert!(matches!(text.parse::<Address>(), Err(AddressError::Malformed(_))), "{text}");
-        }
-        // What stands before an @ is not the host.
-        assert!("http://localhost@evil.example:1".parse::<Address>().is_err());
     }
 }

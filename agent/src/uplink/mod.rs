@@ -88,7 +88,7 @@ pub fn run(run_dir: PathBuf, state: PathBuf) -> Result<()> {
 
 async fn uplink(run: Run, state: State) -> Result<()> {
     let meta = run.meta()?;
-    let target = target_of(&meta).context("there is no collector to deliver to")?;
+    let target = target_of(&meta, &state).context("there is no collector to deliver to")?;
     let (feed_in, feed) = watch::channel(Feed::default());
     let (recorder_in, mut recorder) = watch::channel(Recorder::default());
     let doorbell = std::io::stdin().as_fd().try_clone_to_owned()?;
@@ -248,9 +248,10 @@ fn recover(run: &Run, theirs: u64) -> Result<(Writer<RealDisk>, Recovered)> {
 }
 
 /// Where a run goes, if it was told.
-pub fn target_of(meta: &Meta) -> Option<Target> {
+pub fn target_of(meta: &Meta, state: &State) -> Option<Target> {
     let address = meta.collector.as_deref()?.parse().ok()?;
-    Some(Target { address, token_file: meta.token_file.clone() })
+    let state = state.root().to_owned();
+    Some(Target { address, token_file: meta.token_file.clone(), state })
 }
 
 /// Delivers a run that nobody records any more. `false`: it is kept, for now.
@@ -307,10 +308,10 @@ async fn deliver_older(state: &State, own: &Run, own_meta: &Meta) {
     for run in runs.into_iter().filter(|run| run.dir() != own.dir()) {
         let Ok(meta) = run.meta() else { continue };
         let target = if meta.collector.is_none() || meta.collector == own_meta.collector {
-            target_of(own_meta)
+            target_of(own_meta, state)
         } else {
             // An address that cannot be used is not tried for ever.
-            target_of(&meta).or_else(|| target_of(own_meta))
+            target_of(&meta, state).or_else(|| target_of(own_meta, state))
         };
         let Some(target) = target else { continue };
         match deliver_kept(&run, target, Duration::from_secs(60)).await {

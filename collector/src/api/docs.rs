@@ -1,6 +1,6 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, bundle, export, find, history, routes, saved};
+use super::{App, bundle, consoles, deploy, export, find, history, routes, saved};
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
@@ -65,6 +65,17 @@ pub(super) fn router() -> OpenApiRouter<App> {
                 .routes(routes!(bundle::import))
                 .layer(DefaultBodyLimit::max(bundle::BUNDLE_BYTES)),
         )
+        .routes(routes!(consoles::list))
+        .routes(routes!(consoles::revoke))
+        .routes(routes!(consoles::order))
+        .routes(routes!(consoles::invitations, consoles::invite))
+        .routes(routes!(consoles::take_back))
+        .routes(routes!(consoles::templates))
+        .routes(routes!(deploy::join))
+        .routes(routes!(deploy::renew))
+        .routes(routes!(deploy::template_script))
+        .routes(routes!(deploy::bootstrap))
+        .routes(routes!(deploy::agent))
         .routes(routes!(history::comparison))
         .routes(routes!(history::signatures))
         .routes(routes!(history::signature))

@@ -3,10 +3,13 @@
 //! The document is generated from the handlers and types below; the UI's types are generated from it.
 
 mod bundle;
+mod consoles;
+mod deploy;
 mod docs;
 mod export;
 mod find;
 mod history;
+mod needs;
 mod routes;
 mod saved;
 mod ui;
@@ -14,7 +17,9 @@ mod ui;
 use crate::analytics::signatures::Signatures;
 use crate::auth::{Auth, Guarded, guard};
 use crate::config::Config;
+use crate::content::Content;
 use crate::deployment::Deployments;
+use crate::fleet::link::Links;
 use crate::ingest::Ingest;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -39,6 +44,8 @@ pub struct App {
     pub store: Arc<Store>,
     pub deployments: Arc<Deployments>,
     pub search: Arc<Search>,
+    pub links: Links,
+    pub content: Arc<Content>,
     pub signatures: Arc<Signatures>,
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
@@ -56,14 +63,12 @@ const BODY_BYTES: usize = 64 * 1024;
 
 /// The router that serves TCP connections and the shell's in-memory ones alike.
 pub fn router(app: App) -> Router {
-    let hosts = Guarded::hosts(app.address);
     let guarded = Guarded {
         auth: Arc::clone(&app.auth),
         metrics: Arc::clone(&app.metrics),
         clock: Arc::clone(&app.config.clock),
-        origins: hosts.iter().map(|host| format!("http://{host}")).collect(),
-        hosts,
-        public,
+        hosts: Guarded::hosts(app.address, &app.config.names),
+        needs: needs::needs,
     };
     let (router, document) = docs::router().split_for_parts();
     router
@@ -79,12 +84,6 @@ pub fn router(app: App) -> Router {
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     docs::router().split_for_parts().1
-}
-
-/// Answered without a credential: health, and what is the same for everyone.
-fn public(path: &str) -> bool {
-    let private = path.starts_with("/api/v1/") || path.starts_with("/ws/") || path == "/metrics";
-    !private
 }
 
 /// Headers that every answer carries.

@@ -1,7 +1,7 @@
 //! The handlers.
 
 use super::App;
-use crate::auth::{ABILITIES, Answer};
+use crate::auth::{ABILITIES, Answer, Pass};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
 use crate::log::{LogError, Mark};
@@ -15,7 +15,7 @@ use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{
-    Actor, BodyRef, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
+    Actor, BodyRef, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Pin, Refusal, ServerEpoch,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -43,6 +43,11 @@ pub(super) struct Info {
     /// Where consoles reach it.
     #[schema(required)]
     listen: Option<String>,
+    /// By what clients know it.
+    pin: Pin,
+    /// By what they will know it once its key is replaced.
+    #[schema(required)]
+    next_pin: Option<Pin>,
     #[schema(required)]
     token_file: Option<String>,
     abilities: Vec<String>,
@@ -91,7 +96,9 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
         now_at: app.config.clock.now_us(),
         venue: app.config.venue.clone(),
         started_at: app.started_at,
-        listen: app.address.map(|address| format!("http://{address}")),
+        listen: app.address.map(|address| format!("https://{address}")),
+        pin: app.auth.authority.pin(),
+        next_pin: app.auth.authority.next_pin(),
         token_file: app.config.data_dir.join("token").to_str().map(str::to_owned),
         abilities: ABILITIES.map(str::to_owned).to_vec(),
         storage_full: app.metrics.storage_full.get() != 0,
@@ -399,8 +406,9 @@ pub(super) struct Ticket {
 pub(super) async fn ticket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(pass): Extension<Pass>,
 ) -> Result<Json<Ticket>, Answer> {
-    let issued = app.auth.tickets.issue(actor, app.config.clock.now_us());
+    let issued = app.auth.tickets.issue(actor, pass, app.config.clock.now_us());
     let (ticket, expires_at) = issued
         .ok_or_else(|| Refusal::new(ErrorCode::RATE_EXCEEDED, "too many tickets are unused"))?;
     Ok(Json(Ticket { ticket, expires_at }))
@@ -444,12 +452,14 @@ pub(super) async fn metrics(State(app): State<App>) -> String {
 pub(super) fn sockets() -> Router<App> {
     Router::new()
         .route("/ws/deployment/{deployment_id}", any(console_socket))
+        .route("/ws/console", any(daemon_socket))
         .route("/ws/live", any(live_socket))
 }
 
 async fn console_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Answer> {
@@ -462,12 +472,34 @@ async fn console_socket(
         .max_message_size(most)
         .max_frame_size(most);
     let App { ingest, tasks, .. } = app;
-    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(ingest.serve(socket, actor, id))))
+    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(ingest.serve(socket, actor, pass, id))))
+}
+
+async fn daemon_socket(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Extension(pass): Extension<Pass>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Answer> {
+    let Actor::Console { tenant, console_id } = actor else {
+        return Err(Refusal::new(ErrorCode::FORBIDDEN, "this socket is for consoles").into());
+    };
+    let upgrade = upgrade
+        .read_buffer_size(SOCKET_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(16 * 1024)
+        .max_frame_size(16 * 1024);
+    let App { links, tasks, .. } = app;
+    Ok(upgrade.on_upgrade(move |socket| {
+        tasks.track_future(links.serve(socket, tenant, console_id, pass))
+    }))
 }
 
 async fn live_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(pass): Extension<Pass>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let upgrade = upgrade
@@ -478,5 +510,5 @@ async fn live_socket(
         .max_message_size(64 * 1024)
         .max_frame_size(64 * 1024);
     let App { live, tasks, .. } = app;
-    upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor)))
+    upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor, pass)))
 }

@@ -1,28 +1,72 @@
 //! The middleware in front of every route: Host, Origin, then who is asking.
 
-use super::{Auth, Credential};
+use super::{Auth, ConsoleCertificate, Credential};
 use crate::config::Clock;
 use crate::metrics::Metrics;
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use deckport_protocol::{ErrorCode, Refusal};
+use deckport_protocol::{Actor, ErrorCode, Refusal, Role};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a request came over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The in-memory connection of the shell that embeds this collector.
     Shell,
-    Tcp(SocketAddr),
+    Remote(Remote),
 }
 
-/// Whether a path is answered without a credential: health, and what is the same for everyone.
-pub type Public = fn(&str) -> bool;
+/// A connection over a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    pub from: SocketAddr,
+    /// The address of ours that was reached.
+    pub at: SocketAddr,
+    pub encrypted: bool,
+    /// The console's certificate, whose key the other side holds.
+    pub console: Option<Arc<ConsoleCertificate>>,
+}
+
+/// What a route needs of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: what it answers is the same for everyone, or it has a credential of its own.
+    Nothing,
+    /// A console, for itself; its certificate may have ended.
+    Renewing,
+    /// A console, for itself.
+    Console,
+    /// A console, for its own streams; or the holder of the local token, who stands for consoles without certificates.
+    Streams,
+    /// A person with at least this role.
+    Role(Role),
+}
+
+impl Need {
+    fn is_met_by(self, actor: &Actor) -> bool {
+        match (self, actor) {
+            (Self::Nothing, _) => true,
+            (Self::Renewing | Self::Console, Actor::Console { .. }) => true,
+            (Self::Renewing | Self::Console, _) => false,
+            (
+                Self::Streams,
+                Actor::Console { .. } | Actor::Shell { .. } | Actor::LocalAdmin { .. },
+            ) => true,
+            (Self::Streams, Actor::Operator { .. } | Actor::Collector { .. }) => false,
+            (Self::Role(_), Actor::Shell { .. } | Actor::LocalAdmin { .. }) => true,
+            (Self::Role(least), Actor::Operator { role, .. }) => *role >= least,
+            (Self::Role(_), Actor::Console { .. } | Actor::Collector { .. }) => false,
+        }
+    }
+}
+
+/// What a route needs, by its method and its path as it is written in the router; none for what no route matches.
+pub(super) type Needs = fn(&Method, Option<&str>, &str) -> Need;
 
 /// What the guard needs to know.
 #[derive(Clone, Debug)]
@@ -30,46 +74,69 @@ pub struct Guarded {
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+    /// By which it is reached, beside the address of a connection itself: as they stand in a Host header.
     pub hosts: Arc<[String]>,
-    pub origins: Arc<[String]>,
-    pub public: Public,
+    pub needs: Needs,
 }
 
 impl Guarded {
-    /// The names under which a browser on this machine reaches a collector that listens on `address`.
-    pub fn hosts(address: Option<SocketAddr>) -> Arc<[String]> {
+    /// The names under which a collector that listens on `address` is reached; `names` are `NAME` or `NAME:PORT`.
+    pub fn hosts(address: Option<SocketAddr>, names: &[String]) -> Arc<[String]> {
         let Some(port) = address.map(|address| address.port()) else { return Arc::new([]) };
-        ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")).into()
+        let local = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}"));
+        let named = names.iter().flat_map(|name| {
+            let has_port = name.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+            let bracketed = if name.parse::<std::net::Ipv6Addr>().is_ok() {
+                format!("[{name}]")
+            } else {
+                name.clone()
+            };
+            if has_port && bracketed == *name {
+                vec![name.clone()]
+            } else {
+                // The port is left out where it is https's own.
+                vec![format!("{bracketed}:{port}"), bracketed]
+            }
+        });
+        local.into_iter().chain(named).collect()
     }
 
     fn check(&self, request: Request) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
-        let over_tcp = parts.extensions.get::<Peer>() != Some(&Peer::Shell);
         let origin = parts.headers.get(ORIGIN);
-        if over_tcp {
+        if let Some(Peer::Remote(remote)) = parts.extensions.get::<Peer>() {
             let mut hosts = parts.headers.get_all(HOST).iter();
             let host = hosts.next().and_then(|host| host.to_str().ok());
-            let ours = host.is_some_and(|host| {
-                self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
-            });
-            if !ours || hosts.next().is_some() {
+            let at = SocketAddr::new(remote.at.ip().to_canonical(), remote.at.port()).to_string();
+            let ours = |host: &&str| {
+                self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) || at == **host
+            };
+            let Some(host) = host.filter(ours).filter(|_| hosts.next().is_none()) else {
                 return Err(Refusal::new(
                     ErrorCode::WRONG_HOST,
-                    "the Host header does not name this collector",
+                    "the Host header does not name this collector; if it is reached by that name, start it with --name",
                 ));
-            }
-            if let Some(origin) = origin
-                && !self.origins.iter().any(|known| known.as_bytes() == origin.as_bytes())
-            {
-                return Err(Refusal::new(
-                    ErrorCode::WRONG_ORIGIN,
-                    "pages of that origin may not talk to this collector",
-                ));
+            };
+            if let Some(origin) = origin {
+                let scheme = if remote.encrypted { "https" } else { "http" };
+                let same = origin.to_str().is_ok_and(|origin| {
+                    origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"))
+                        == Some(host)
+                });
+                if !same {
+                    return Err(Refusal::new(
+                        ErrorCode::WRONG_ORIGIN,
+                        "pages of that origin may not talk to this collector",
+                    ));
+                }
             }
         }
-        if !(self.public)(parts.uri.path()) {
-            let (actor, credential) = self.auth.who_is_asking(&parts, self.clock.now_us())?;
-            if credential == Credential::Ticket
+        let matched = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let need = (self.needs)(&parts.method, matched, parts.uri.path());
+        if need != Need::Nothing {
+            let asking =
+                self.auth.who_is_asking(&parts, need == Need::Renewing, self.clock.now_us())?;
+            if asking.credential == Credential::Ticket
                 && origin.is_none()
                 && parts.headers.contains_key(UPGRADE)
             {
@@ -78,10 +145,26 @@ impl Guarded {
                     "a socket opened with a ticket must state its Origin",
                 ));
             }
-            parts.extensions.insert(actor);
+            if !need.is_met_by(&asking.actor) {
+                return Err(forbidden(need));
+            }
+            parts.extensions.insert(asking.actor);
+            parts.extensions.insert(asking.pass);
         }
         Ok(Request::from_parts(parts, body))
     }
+}
+
+fn forbidden(need: Need) -> Refusal {
+    let text = match need {
+        Need::Nothing => "this is not allowed".to_owned(),
+        Need::Renewing | Need::Console => "this is for consoles, with their certificate".to_owned(),
+        Need::Streams => "this is for consoles, which write their own streams".to_owned(),
+        Need::Role(role) => {
+            format!("this needs the role {role}, which this login does not have here")
+        }
+    };
+    Refusal::new(ErrorCode::FORBIDDEN, text)
 }
 
 /// See the module.
@@ -109,8 +192,10 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let code = &self.0.code;
         let status = match code.as_str() {
-            "unauthenticated" => StatusCode::UNAUTHORIZED,
-            "forbidden" | "wrong_origin" => StatusCode::FORBIDDEN,
+            "unauthenticated" | "certificate_ended" => StatusCode::UNAUTHORIZED,
+            "forbidden" | "wrong_origin" | "revoked" | "locked" | "code_refused" => {
+                StatusCode::FORBIDDEN
+            }
             "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
             "not_found" => StatusCode::NOT_FOUND,
             "not_running" | "not_connected" | "quarantined" => StatusCode::CONFLICT,

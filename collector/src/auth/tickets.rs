@@ -1,5 +1,6 @@
 //! Single-use tickets for what cannot carry a header: a browser's sockets and downloads.
 
+use super::Pass;
 use deckport_protocol::Actor;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,27 +13,28 @@ const MOST: usize = 1024;
 /// Tickets issued and not yet used.
 #[derive(Debug, Default)]
 pub struct Tickets {
-    issued: Mutex<HashMap<String, (Actor, i64)>>,
+    issued: Mutex<HashMap<String, (Actor, Pass, i64)>>,
 }
 
 impl Tickets {
     /// A new ticket for `actor` and when it expires; `None` when too many are outstanding.
-    pub fn issue(&self, actor: Actor, now_us: i64) -> Option<(String, i64)> {
+    pub fn issue(&self, actor: Actor, pass: Pass, now_us: i64) -> Option<(String, i64)> {
         let ticket = super::random_token()?;
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        issued.retain(|_, (_, expires)| *expires > now_us);
+        issued.retain(|_, (.., expires)| *expires > now_us);
         if issued.len() >= MOST {
             return None;
         }
         let expires = now_us + LIFETIME_US;
-        issued.insert(ticket.clone(), (actor, expires));
+        issued.insert(ticket.clone(), (actor, pass, expires));
         Some((ticket, expires))
     }
 
-    /// The actor that the ticket was issued to; the ticket is gone afterwards.
-    pub fn redeem(&self, ticket: &str, now_us: i64) -> Option<Actor> {
+    /// The actor that the ticket was issued to, and by when it ends; the ticket is gone afterwards.
+    pub fn redeem(&self, ticket: &str, now_us: i64) -> Option<(Actor, Pass)> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        issued.remove(ticket).filter(|(_, expires)| *expires > now_us).map(|(actor, _)| actor)
+        let issued = issued.remove(ticket).filter(|(.., expires)| *expires > now_us);
+        issued.map(|(actor, pass, _)| (actor, pass))
     }
 }
 
@@ -45,13 +47,14 @@ mod tests {
     fn tickets_expire_and_are_bounded() {
         let tickets = Tickets::default();
         let actor = || Actor::Shell { tenant: Tenant::SOLE };
-        let (ticket, expires) = tickets.issue(actor(), 0).unwrap();
+        let pass = Pass::default;
+        let (ticket, expires) = tickets.issue(actor(), pass(), 0).unwrap();
         assert_eq!(expires, LIFETIME_US);
-        assert_eq!(tickets.redeem(&ticket, expires), None);
+        assert!(tickets.redeem(&ticket, expires).is_none());
         for _ in 0..MOST {
-            assert!(tickets.issue(actor(), 5).is_some());
+            assert!(tickets.issue(actor(), pass(), 5).is_some());
         }
-        assert!(tickets.issue(actor(), 5).is_none());
-        assert!(tickets.issue(actor(), 6 + LIFETIME_US).is_some());
+        assert!(tickets.issue(actor(), pass(), 5).is_none());
+        assert!(tickets.issue(actor(), pass(), 6 + LIFETIME_US).is_some());
     }
 }

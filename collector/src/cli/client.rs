@@ -1,54 +1,107 @@
-//! Talking to a collector: requests and its live socket.
+//! Talking to a collector: requests and its live socket, over TLS with its pinned key.
 
 use super::Target;
 use anyhow::{Context as _, bail};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::Request;
-use hyper::header::{AUTHORIZATION, HOST};
+use bytes::Bytes;
+use deckport_protocol::address::{Address, Transport};
+use deckport_protocol::{Pin, tls};
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use std::path::Path;
+use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::either::Either;
+
+pub(super) type Stream = Either<TlsStream<TcpStream>, TcpStream>;
 
 pub(super) struct Client {
-    authority: String,
+    address: Address,
+    pin: Option<Pin>,
     token: String,
+}
+
+/// The pin that a collector on this machine keeps beside its token.
+fn pin_beside(token_file: &Path) -> Option<Pin> {
+    std::fs::read_to_string(token_file.with_file_name("pin")).ok()?.trim().parse().ok()
 }
 
 impl Client {
     pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
-        let file = &target.token_file;
-        let token = std::fs::read_to_string(file)
+        let (url, file) = match (&target.data, &target.token_file) {
+            (Some(data), _) => {
+                let said = data.join("address");
+                let url = std::fs::read_to_string(&said).with_context(|| {
+                    format!(
+                        "{} does not say where its collector listens; does it run?",
+                        data.display()
+                    )
+                })?;
+                (url.trim().to_owned(), data.join("token"))
+            }
+            (None, Some(file)) => (target.url.clone(), file.clone()),
+            (None, None) => bail!("name the file with the collector's token, --token-file"),
+        };
+        let address: Address = url.parse()?;
+        let token = std::fs::read_to_string(&file)
             .with_context(|| format!("the token file {} cannot be read", file.display()))?;
-        let Some(authority) = target.url.strip_prefix("http://") else {
-            bail!("{} is not an http:// URL", target.url);
+        let pin = match address.transport {
+            Transport::Tls { pin: Some(pin) } => Some(pin),
+            Transport::Tls { pin: None } => Some(pin_beside(&file).with_context(|| {
+                format!("no pin is known for {url}: write it as the collector prints it, {url}#sha256//…")
+            })?),
+            // A collector of this version on this machine speaks TLS.
+            Transport::Plain => pin_beside(&file),
         };
-        let authority = authority.split('/').next().unwrap_or_default();
-        let authority = if authority.rsplit(']').next().is_some_and(|rest| rest.contains(':')) {
-            authority.to_owned()
-        } else {
-            format!("{authority}:80")
-        };
-        Ok(Self { authority, token: token.trim().to_owned() })
+        Ok(Self { address, pin, token: token.trim().to_owned() })
     }
 
-    async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let stream = TcpStream::connect(&self.authority)
+    async fn connect(&self) -> anyhow::Result<Stream> {
+        let authority = self.address.authority();
+        let stream = TcpStream::connect(&authority)
             .await
-            .with_context(|| format!("no collector answers at {}", self.authority))?;
+            .with_context(|| format!("no collector answers at {authority}"))?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        let Some(pin) = self.pin else { return Ok(Either::Right(stream)) };
+        let name = self.address.host.clone().try_into()?;
+        let connector = TlsConnector::from(Arc::new(tls::client(&[pin], None)?));
+        match connector.connect(name, stream).await {
+            Ok(stream) => Ok(Either::Left(stream)),
+            Err(error) => match tls::wrong_pin(&error) {
+                Some(wrong) => Err(wrong.clone().into()),
+                None => Err(error)
+                    .with_context(|| format!("{authority} does not speak TLS as a collector does")),
+            },
+        }
     }
 
     /// The JSON that `path` answers with.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Asks, with an optional body; null where the answer has none.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> anyhow::Result<serde_json::Value> {
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        let request = Request::get(path)
-            .header(HOST, &self.authority)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.address.authority())
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Empty::<bytes::Bytes>::new())?;
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body.map_or_else(Bytes::new, |body| body.to_string().into())))?;
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -68,8 +121,9 @@ impl Client {
     }
 
     /// A live socket.
-    pub(super) async fn live(&self) -> anyhow::Result<WebSocketStream<TcpStream>> {
-        let mut request = format!("ws://{}/ws/live", self.authority).into_client_request()?;
+    pub(super) async fn live(&self) -> anyhow::Result<WebSocketStream<Stream>> {
+        let authority = self.address.authority();
+        let mut request = format!("ws://{authority}/ws/live").into_client_request()?;
         request.headers_mut().insert(AUTHORIZATION, format!("Bearer {}", self.token).parse()?);
         let config = WebSocketConfig::default()
             .max_message_size(Some(64 * 1024 * 1024))

@@ -6,9 +6,10 @@ mod search;
 mod serve;
 mod show;
 mod store;
+mod token;
 
 use clap::{Args, Parser, Subcommand};
-use deckport_protocol::DeploymentId;
+use deckport_protocol::{ConsoleId, DeploymentId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,11 +78,81 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Codes to add consoles with.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Lists consoles.
+    Consoles {
+        #[command(flatten)]
+        target: Target,
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes a console: its certificate counts no more, and what it has open ends at once.
+    Revoke {
+        id: ConsoleId,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Looks after what is stored.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Prints the OpenAPI document.
     Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a code and prints it with the line to paste at the console.
+    Create {
+        /// The venue's name [default: the collector's own].
+        #[arg(long)]
+        venue: Option<String>,
+        /// What is installed on the console: a script in the directory `templates`, or `console`.
+        #[arg(long, default_value = "console")]
+        template: String,
+        /// How long the code is good, such as 15m, 2h or 1d.
+        #[arg(long, default_value = "15m", value_parser = seconds, value_name = "DURATION")]
+        ttl: u64,
+        /// How many consoles it lets in.
+        #[arg(long, default_value_t = 1)]
+        uses: u64,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists codes that were given out.
+    List {
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Takes a code back.
+    Revoke {
+        /// As `list` shows it.
+        id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Seconds, from `90`, `90s`, `15m`, `2h` or `1d`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(['s', 'm', 'h', 'd']);
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("a duration such as 90s, 15m, 2h or 1d".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a duration such as 90s, 15m, 2h or 1d")?;
+    number.checked_mul(unit).ok_or_else(|| "that is too long".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -125,9 +196,21 @@ pub(crate) struct Serve {
     /// the directory.
     #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
     database: Option<deckport_collector::config::Database>,
-    /// Loopback only, until there is TLS.
+    /// Where consoles and browsers reach it, by TLS. On loopback only this machine does; 0.0.0.0:7443 is everywhere.
     #[arg(long, default_value = "127.0.0.1:7443")]
     listen: SocketAddr,
+    /// Speak plain HTTP on that port too; on loopback only.
+    #[arg(long)]
+    plain_http: bool,
+    /// A name or address by which it is reached from elsewhere, NAME or NAME:PORT; may be given several times.
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Show this certificate (a file of PEM, with its chain) instead of one of the collector's own authority.
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// The key of that certificate (a file of PEM). Keep it when the certificate is renewed: consoles know the collector by it.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
     /// The venue's name, for people.
     #[arg(long, default_value = "My venue")]
     venue: String,
@@ -144,12 +227,15 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The collector.
-    #[arg(long, env = "DECKPORT_COLLECTOR", default_value = "http://127.0.0.1:7443")]
+    /// The collector with its pin, https://HOST:PORT#sha256//… For one on this machine the pin is found beside its token.
+    #[arg(long, env = "DECKPORT_COLLECTOR", default_value = "https://127.0.0.1:7443")]
     url: String,
     /// The file that holds its token (`DIR/token` of the collector's data directory).
-    #[arg(long, env = "DECKPORT_TOKEN_FILE")]
-    token_file: PathBuf,
+    #[arg(long, env = "DECKPORT_TOKEN_FILE", required_unless_present = "data")]
+    token_file: Option<PathBuf>,
+    /// The data directory of a collector that runs on this machine, in place of the other two.
+    #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
+    data: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -178,6 +264,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Token(command) => token::run(command).await?,
+        Command::Consoles { target, json } => {
+            token::consoles(&client::Client::new(&target)?, json).await?;
+        }
+        Command::Revoke { id, target } => {
+            token::revoke_console(&client::Client::new(&target)?, id).await?;
+        }
         Command::Store(StoreCommand::Backup { data, to }) => store::backup(&data, &to).await?,
         Command::Store(StoreCommand::Check { data, database, repair, json }) => {
             return store::check(data, database, repair, json).await;

@@ -2,6 +2,7 @@
 
 use super::Serve;
 use anyhow::Context as _;
+use deckport_collector::config::OwnCertificate;
 use deckport_collector::{Collector, Config};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -22,6 +23,12 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
         config.database = database;
     }
     config.listen = Some(options.listen);
+    config.plain_http = options.plain_http;
+    config.names = options.names;
+    config.certificate = options
+        .certificate
+        .zip(options.certificate_key)
+        .map(|(certificate, key)| OwnCertificate { certificate, key });
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);
     config.bounds.wal_bytes = options.wal_bytes.unwrap_or(config.bounds.wal_bytes);
@@ -31,8 +38,9 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let collector = Collector::start(config).await.context("the collector did not start")?;
     if let Some(address) = collector.listen_addr() {
-        println!("Collector: http://{address}");
-        println!("Open:      http://{address}/#token={}", collector.token());
+        let scheme = if options.plain_http { "http" } else { "https" };
+        println!("Collector: https://{address}#{}", collector.pin());
+        println!("Open:      {scheme}://{address}/#token={}", collector.token());
         println!("Token:     {}", options.data.join("token").display());
     }
     let failed = tokio::select! {

@@ -1,6 +1,8 @@
-//! Consoles: who they are, and when they were last heard.
+//! Consoles: who they are, how they do, and when they were last heard.
 //!
-//! Until enrolment exists a console is whoever its deployments say it is.
+//! A console that is not enrolled is whoever its deployments say it is.
+
+pub mod link;
 
 use crate::store::{Row, Table};
 use deckport_protocol::{ConsoleId, Tenant};

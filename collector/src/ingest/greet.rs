@@ -2,6 +2,7 @@
 
 use super::Ingest;
 use super::wire::{Gone, Wire};
+use crate::auth::Pass;
 use crate::deployment::{Entry, Link, refusal_of};
 use crate::log::{LogError, StreamHead};
 use crate::store::WriteError;
@@ -52,6 +53,7 @@ pub(super) async fn greet(
     ingest: &Ingest,
     wire: &mut Wire,
     actor: &Actor,
+    pass: &Pass,
     deployment_id: DeploymentId,
 ) -> Result<Greeted, End> {
     let hello = async {
@@ -67,8 +69,12 @@ pub(super) async fn greet(
             }
         }
     };
-    let hello = tokio::time::timeout(ingest.config.bounds.hello_time, hello).await;
-    let hello = match hello.unwrap_or_else(|_| Err(too_late()))? {
+    let hello = tokio::time::timeout(ingest.config.bounds.hello_time, hello);
+    let hello = tokio::select! {
+        hello = hello => hello.unwrap_or_else(|_| Err(too_late()))?,
+        refusal = pass.ended() => return Err(refusal.into()),
+    };
+    let hello = match hello {
         AgentMessage::Hello(hello) => hello,
         AgentMessage::Records(_)
         | AgentMessage::Transient(_)

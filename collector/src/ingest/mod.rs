@@ -18,6 +18,7 @@ mod wire;
 
 pub(crate) use duplicate::behind;
 
+use crate::auth::Pass;
 use crate::config::Config;
 use crate::deployment::Deployments;
 use crate::metrics::Metrics;
@@ -37,11 +38,17 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Serves one console's socket until it closes.
-    pub async fn serve(self, socket: WebSocket, actor: Actor, deployment_id: DeploymentId) {
+    /// Serves one console's socket until it closes, or until what let it in no longer counts.
+    pub async fn serve(
+        self,
+        socket: WebSocket,
+        actor: Actor,
+        pass: Pass,
+        deployment_id: DeploymentId,
+    ) {
         self.metrics.agents.add(1);
         let metrics = Arc::clone(&self.metrics);
-        session::serve(self, socket, actor, deployment_id).await;
+        session::serve(self, socket, actor, pass, deployment_id).await;
         metrics.agents.add(-1);
     }
 }

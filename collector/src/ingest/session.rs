@@ -3,6 +3,7 @@
 use super::greet::{End, greet, out_of_turn};
 use super::wire::{Gone, Wire};
 use super::{Ingest, duplicate};
+use crate::auth::Pass;
 use crate::deployment::{Entry, FoldError, Link, SubmitError, refusal_of};
 use crate::store::WriteError;
 use axum::extract::ws::{Message, WebSocket};
@@ -42,13 +43,14 @@ pub(super) async fn serve(
     ingest: Ingest,
     socket: WebSocket,
     actor: Actor,
+    pass: Pass,
     deployment_id: DeploymentId,
 ) {
     let bounds = &ingest.config.bounds;
     let limits = ingest.config.limits;
     let metrics = Arc::clone(&ingest.metrics);
     let mut wire = Wire::new(socket, bounds.send_time, limits.message_bytes, metrics);
-    let greeted = greet(&ingest, &mut wire, &actor, deployment_id).await;
+    let greeted = greet(&ingest, &mut wire, &actor, &pass, deployment_id).await;
     let end = match greeted {
         Ok((entry, link, orders, abilities)) => {
             let number = link.session;
@@ -70,7 +72,11 @@ pub(super) async fn serve(
                 limits,
             };
             session.acked = session.durable.borrow_and_update().seq;
-            let end = session.run().await;
+            // What was queued is written all the same; only answering it ends.
+            let end = tokio::select! {
+                end = session.run() => end,
+                refusal = pass.ended() => End::Refused(refusal),
+            };
             entry.release(number, ingest.deployments.now_us());
             end
         }

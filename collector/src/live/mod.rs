@@ -16,6 +16,7 @@ pub use message::{
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 
+use crate::auth::Pass;
 use crate::config::Config;
 use crate::deployment::{Deployments, Entry};
 use crate::metrics::Metrics;
@@ -52,10 +53,10 @@ impl Live {
     }
 
     /// Serves one viewer's socket until it closes.
-    pub async fn serve(self, socket: WebSocket, actor: Actor) {
+    pub async fn serve(self, socket: WebSocket, actor: Actor, pass: Pass) {
         self.metrics.viewers.add(1);
         let metrics = Arc::clone(&self.metrics);
-        socket::serve(self, socket, actor).await;
+        socket::serve(self, socket, actor, pass).await;
         metrics.viewers.add(-1);
     }
 

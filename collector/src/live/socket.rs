@@ -3,6 +3,7 @@
 use super::Live;
 use super::follow::{Control, Out, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
+use crate::auth::Pass;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
@@ -23,7 +24,7 @@ struct Running {
     control: Arc<Control>,
 }
 
-pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
+pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass: Pass) {
     let (out, mut outgoing) = mpsc::channel::<Out>(WAITING);
     let mut running: HashMap<u64, Running> = HashMap::new();
     let mut tasks: JoinSet<u64> = JoinSet::new();
@@ -64,6 +65,7 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor) {
         // Dropping a branch is safe: each is cancel safe.
         tokio::select! {
             () = stop.cancelled() => break "unavailable",
+            _ = pass.ended() => break "revoked",
             Some(message) = outgoing.recv() => {
                 let mut messages = message.into_messages();
                 while messages.len() < TOGETHER

@@ -26,6 +26,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub fn config(dir: &Path) -> Config {
     let mut config = Config::new(dir);
     config.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    // TLS has tests of its own.
+    config.plain_http = true;
     config
 }
 

@@ -12,13 +12,15 @@ use crate::supervisor::{Server, StartFailure};
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
+    pub(crate) plain_http: bool,
 }
 
 impl Server for Collector {
     type Plan = Plan;
 
     async fn start(plan: &Plan, listen: Option<SocketAddr>) -> Result<Self, StartFailure> {
-        let config = Config { listen, ..Config::new(plan.data_dir.clone()) };
+        let plain_http = plan.plain_http;
+        let config = Config { listen, plain_http, ..Config::new(plan.data_dir.clone()) };
         // Opening a database blocks anyhow, and its future cannot move between threads: it gets one of its own. When
         // nobody waits any more, what was started is dropped there, which stops it.
         let runtime = tokio::runtime::Handle::current();

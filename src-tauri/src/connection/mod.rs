@@ -121,7 +121,7 @@ impl Connection {
             kind: "local",
             state,
             sentence: sentence(&standing),
-            listen: listen.map(|listen: SocketAddr| format!("http://{listen}")),
+            listen: listen.map(|listen: SocketAddr| format!("https://{listen}")),
         }
     }
 }

@@ -148,6 +148,7 @@ impl Session {
         let child = self
             .command(&app)
             .args(self.arguments(listen))
+            .arg("--plain-http")
             .args(more)
             .stderr(Stdio::null())
             .spawn();
@@ -167,7 +168,7 @@ impl Session {
     pub async fn collector(&self) -> Result<String> {
         let found = until("the app's collector listens", async || {
             let log = self.log();
-            let at = log.rfind("listen=\"http://")?;
+            let at = log.rfind("listen=\"https://")?;
             log[at + 8..].split('"').next().map(str::to_owned)
         });
         found.await.with_context(|| format!("the app's log:\n{}", self.log()))

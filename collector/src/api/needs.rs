@@ -1,0 +1,40 @@
+//! What each route needs of who asks.
+
+use crate::auth::Need;
+use axum::http::Method;
+use deckport_protocol::Role;
+
+/// What a route needs. A route of the API that is not named here needs an admin: whoever adds one must say who it is for.
+pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
+    let Some(route) = route else {
+        // The pages of the UI, which are the same for everyone. What looks like the API and is not there is nobody's.
+        let inner = ["/api/", "/ws/", "/metrics"].iter().any(|begin| path.starts_with(begin));
+        return if inner { Need::Role(Role::Viewer) } else { Need::Nothing };
+    };
+    let reads = method == Method::GET || method == Method::HEAD;
+    match route {
+        "/healthz" | "/readyz" => Need::Nothing,
+        // A code in the body is the credential; the script and the agent are the same for everyone.
+        "/api/v1/join" | "/deploy/console" | "/deploy/agent/{architecture}" => Need::Nothing,
+        "/api/v1/console/renew" => Need::Renewing,
+        "/api/v1/console/script" | "/ws/console" => Need::Console,
+        "/ws/deployment/{deployment_id}" => Need::Streams,
+        "/ws/live" | "/api/v1/tickets" | "/api/v1/search/check" => Need::Role(Role::Viewer),
+        // Raw bytes may hold what a terminal would obey.
+        "/api/v1/deployments/{id}/raw" | "/api/v1/deployments/{id}/bundle" => {
+            Need::Role(Role::Operator)
+        }
+        "/api/v1/deployments/{id}/cancel"
+        | "/api/v1/import"
+        | "/api/v1/join-tokens"
+        | "/api/v1/join-tokens/{id}"
+        | "/api/v1/consoles/{id}/revoke"
+        | "/api/v1/consoles/{id}/order" => Need::Role(Role::Operator),
+        "/api/v1/searches" | "/api/v1/searches/{id}" if !reads => Need::Role(Role::Operator),
+        "/api/docs" | "/api/docs/" | "/api/docs/{*rest}" | "/api/openapi.json" => Need::Nothing,
+        _ if reads && (route.starts_with("/api/v1/") || route == "/metrics") => {
+            Need::Role(Role::Viewer)
+        }
+        _ => Need::Role(Role::Admin),
+    }
+}
