@@ -12,6 +12,7 @@
 //! * [`spools`]: consoles without a terminal: their spools and how they are delivered
 //! * [`measure`]: figures; [`printing`], [`stamped`]: consoles whose lines tell when they were printed,
 //!   and who follows them
+//! * [`roots`]: other machines: roots of their own in network namespaces of their own
 //! * [`wait`], [`dice`]: time and chance
 //!
 //! Everything here fails with an error that says what was waited for; nothing sleeps and hopes.
@@ -30,6 +31,7 @@ pub mod printing;
 pub mod programs;
 pub mod proxy;
 pub mod pty;
+pub mod roots;
 pub mod sink;
 pub mod spool;
 pub mod spools;

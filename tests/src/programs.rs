@@ -11,6 +11,15 @@ pub fn agent() -> Result<PathBuf> {
     find("deckport-agent", "DECKPORT_AGENT_BIN")
 }
 
+/// The agent as one static file, as consoles get it: where `cargo xtask test` builds it.
+pub fn static_agent() -> Result<PathBuf> {
+    let path = root().join("target/static/x86_64-unknown-linux-gnu/debug/deckport-agent");
+    if !path.is_file() {
+        bail!("{} is missing; build it: cargo xtask test build", path.display());
+    }
+    Ok(path)
+}
+
 /// `deckport-collector`.
 pub fn collector() -> Result<PathBuf> {
     find("deckport-collector", "DECKPORT_COLLECTOR_BIN")

@@ -201,7 +201,7 @@ pub fn frames(console: &Console) -> Result<Vec<Bytes>> {
 }
 
 /// Where `collector` is, as an agent sees it.
-pub fn target(collector: &Collector, meta: &Meta) -> Result<Target> {
+pub fn target(collector: &Collector) -> Result<Target> {
     let address = collector.url().parse().context("the collector's address")?;
     Ok(Target { address, token_file: Some(collector.token_file()), state: PathBuf::new() })
 }
@@ -351,7 +351,7 @@ pub async fn print(
     pace: Pace,
 ) -> Result<Vec<f64>> {
     let (mut console, mut writer) = begun(dir, number)?;
-    let target = target(collector, &console.meta)?;
+    let target = target(collector)?;
     let incarnation = console.run.incarnation();
     let (socket, welcome) = greet(&target, &console.meta, incarnation, (1, 1)).await?;
     let mut outbox =

@@ -7,6 +7,7 @@ mod byte_exact;
 mod failing_line;
 mod fixture;
 mod installers;
+mod joining;
 mod nothing_lost;
 mod power_loss;
 mod structure;

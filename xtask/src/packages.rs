@@ -41,7 +41,9 @@ impl Need {
             Self::VirtualDisplay => "show a window without a screen",
             Self::DesktopTests => "drive the app's webview",
             Self::BrowserTests => "drive the UI in a browser",
-            Self::Stories => "run real installers and a real database in the stories",
+            Self::Stories => {
+                "run real installers, a real database and consoles of their own in the stories"
+            }
             Self::Scripts => "check shell scripts",
             Self::CleanRoot => "try the package in a clean Debian",
         }
@@ -56,7 +58,15 @@ impl Need {
             // Ubuntu's `chromium` is a snap, which runs neither in a container nor as root: see `browser`.
             Self::BrowserTests if system.is_ubuntu => &[],
             Self::BrowserTests => &["chromium"],
-            Self::Stories => &["python3", "python3-pip", "postgresql"],
+            Self::Stories => &[
+                "python3",
+                "python3-pip",
+                "postgresql",
+                "debootstrap",
+                "systemd-container",
+                "iproute2",
+                "curl",
+            ],
             Self::Scripts => &["shellcheck"],
             Self::CleanRoot => &["debootstrap"],
         }

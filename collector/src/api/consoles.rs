@@ -360,7 +360,9 @@ fn venue(app: &App, actor: &Actor, name: Option<&str>) -> Result<Tenant, Answer>
 
 fn line(authority: String, pin: Pin) -> Line {
     let get = format!("curl -fsSk --proto =https --tlsv1.3 --pinnedpubkey {pin}");
-    let url = format!("https://{authority}/deploy/console");
+    // Shells take brackets for a pattern.
+    let quote = if authority.starts_with('[') { "'" } else { "" };
+    let url = format!("{quote}https://{authority}/deploy/console{quote}");
     Line {
         line: format!("{get} {url} | bash"),
         careful: format!("{get} -o deckport.sh {url}\nless deckport.sh\nbash deckport.sh"),

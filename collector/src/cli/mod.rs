@@ -95,6 +95,15 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Tells a console that is connected to do something.
+    Order {
+        id: ConsoleId,
+        /// Run the deployment of its template, or renew its certificate.
+        #[arg(value_parser = ["deploy", "renew"])]
+        order: String,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Looks after what is stored.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -270,6 +279,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Revoke { id, target } => {
             token::revoke_console(&client::Client::new(&target)?, id).await?;
+        }
+        Command::Order { id, order, target } => {
+            token::order(&client::Client::new(&target)?, id, &order).await?;
         }
         Command::Store(StoreCommand::Backup { data, to }) => store::backup(&data, &to).await?,
         Command::Store(StoreCommand::Check { data, database, repair, json }) => {

@@ -39,6 +39,10 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     let collector = Collector::start(config).await.context("the collector did not start")?;
     if let Some(address) = collector.listen_addr() {
         let scheme = if options.plain_http { "http" } else { "https" };
+        // As it is reached from this machine; from elsewhere by a name or address of this machine's.
+        let everywhere = address.ip().is_unspecified();
+        let address =
+            if everywhere { format!("localhost:{}", address.port()) } else { address.to_string() };
         println!("Collector: https://{address}#{}", collector.pin());
         println!("Open:      {scheme}://{address}/#token={}", collector.token());
         println!("Token:     {}", options.data.join("token").display());

@@ -74,6 +74,22 @@ pub(super) async fn revoke_console(
     Ok(())
 }
 
+pub(super) async fn order(
+    client: &Client,
+    id: deckport_protocol::ConsoleId,
+    order: &str,
+) -> anyhow::Result<()> {
+    let asked = json!({ "order": order });
+    let path = format!("/api/v1/consoles/{id}/order");
+    let answer = client.ask(Method::POST, &path, Some(&asked)).await?;
+    let said = harmless(&text(&answer["message"]));
+    if answer["accepted"] != true {
+        anyhow::bail!("the console refused: {said}");
+    }
+    println!("{said}");
+    Ok(())
+}
+
 /// What somebody at a terminal needs to add a console.
 fn told(made: &Value) -> String {
     let mut out = String::new();

@@ -57,7 +57,7 @@ deckport_console() {
   local sha256='' arch=${HOSTTYPE:-}
   if arch_said=$(uname -m 2>/dev/null); then arch=$arch_said; fi
   case "$arch" in
-    @HASHES@
+    '@ARCHITECTURE@') sha256='@SHA256@' ;;
     *)
       echo "deckport: the collector at $authority has no agent for this machine ($arch)." >&2
       return 1

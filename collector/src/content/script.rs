@@ -2,9 +2,10 @@
 
 use super::Agent;
 use deckport_protocol::Pin;
-use std::fmt::Write as _;
 
 const SCRIPT: &str = include_str!("console.sh");
+/// The line of it that there is one of for each agent.
+const ONE_HASH: &str = "    '@ARCHITECTURE@') sha256='@SHA256@' ;;\n";
 
 /// Why there is no script to hand out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,15 +32,17 @@ impl Bootstrap<'_> {
         if self.agents.is_empty() {
             return Err(BootstrapError::NoAgent);
         }
-        let mut hashes = String::new();
-        for agent in self.agents {
-            let Agent { architecture, sha256, .. } = agent;
-            let _ = writeln!(hashes, "    {architecture}) sha256={sha256} ;;");
-        }
+        let hashes: String = self
+            .agents
+            .iter()
+            .map(|Agent { architecture, sha256, .. }| {
+                ONE_HASH.replace("@ARCHITECTURE@", architecture).replace("@SHA256@", sha256)
+            })
+            .collect();
         let text = SCRIPT
             .replace("@AUTHORITY@", self.authority)
             .replace("@PIN@", &self.pin.to_string())
-            .replace("    @HASHES@\n", &hashes);
+            .replace(ONE_HASH, &hashes);
         Ok(text.trim_end().to_owned())
     }
 }
@@ -64,7 +67,7 @@ mod tests {
     #[test]
     fn everything_is_filled_in() {
         let text = text();
-        for place in ["@AUTHORITY@", "@PIN@", "@HASHES@"] {
+        for place in ["@AUTHORITY@", "@PIN@", "@ARCHITECTURE@", "@SHA256@"] {
             assert!(!text.contains(place), "{text}");
         }
         assert!(text.ends_with('}'));

@@ -78,7 +78,7 @@ async fn hold(collector: &Collector, dir: &Path, count: usize) -> Result<Held> {
     for number in 0..count {
         let mut meta = meta_of(&state, &format!("bay-{number}"))?;
         meta.console.console_id = deckport_protocol::ConsoleId::new();
-        let target = target(collector, &meta)?;
+        let target = target(collector)?;
         let (alive, dialling) = (Arc::clone(&alive), Arc::clone(&dialling));
         tasks.spawn(async move {
             let Ok(_turn) = dialling.acquire().await else { return };

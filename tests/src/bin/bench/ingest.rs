@@ -204,7 +204,7 @@ fn round(runtime: &Runtime, data: &Path, consoles: &[Arc<spools::Console>]) -> R
     let barrier = Arc::new(Barrier::new(consoles.len() + 1));
     let mut tasks = Vec::new();
     for console in consoles {
-        let target = spools::target(&collector, &console.meta)?;
+        let target = spools::target(&collector)?;
         let (console, barrier) = (Arc::clone(console), Arc::clone(&barrier));
         tasks
             .push(runtime.spawn(async move { spools::deliver(&console, &target, &barrier).await }));

@@ -18,7 +18,7 @@ const PAGE: u64 = 100;
 pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let mut collector = Collector::start(dir.join("collector"))?;
     let console = spools::fill(dir, 0, args.log_lines)?;
-    let target = spools::target(&collector, &console.meta)?;
+    let target = spools::target(&collector)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let begun = Instant::now();
     runtime.block_on(spools::deliver(&console, &target, &Barrier::new(1)))?;

@@ -153,7 +153,7 @@ fn fill(
         count += theirs.len() as u64;
         let place = dir.join("consoles");
         let console = spools::fill_with(&place, number as usize, theirs.into_iter())?;
-        let target = spools::target(collector, &console.meta)?;
+        let target = spools::target(collector)?;
         runtime.block_on(spools::deliver(&console, &target, &Barrier::new(1)))?;
         drop(console);
         std::fs::remove_dir_all(&place)?;

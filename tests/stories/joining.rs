@@ -1,0 +1,327 @@
+//! A clean machine becomes a console by the printed line alone, and by no other.
+
+use anyhow::{Context as _, Result, ensure};
+use deckport_tests::agent::Process;
+use deckport_tests::pty::{Ended, Session};
+use deckport_tests::roots::{Root, Venue, can_be_made};
+use deckport_tests::wait::{LONG, eventually, eventually_ok};
+use deckport_tests::{Call, programs};
+use serde_json::Value;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const MINUTES: Duration = Duration::from_secs(180);
+
+/// A collector at the desk of a venue.
+struct Desk<'a> {
+    venue: &'a Venue,
+    dir: TempDir,
+    _collector: Process,
+}
+
+impl<'a> Desk<'a> {
+    fn open(venue: &'a Venue, port: u16) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let agents = dir.path().join("agents");
+        std::fs::create_dir(&agents)?;
+        std::fs::copy(programs::static_agent()?, agents.join("deckport-agent-x86_64"))?;
+        let listen = format!("{}:{port}", venue.desk_ip());
+        let call = venue.at_desk(&programs::collector()?);
+        let call = call.args(["serve", "--listen", &listen, "--data"]).arg(dir.path());
+        let log = std::fs::File::create(dir.path().join("said"))?;
+        let mut command = call.command();
+        command.stdout(log.try_clone()?).stderr(log);
+        let collector = Process::start(&mut command)?;
+        let desk = Self { venue, dir, _collector: collector };
+        eventually_ok(LONG, "the collector at the desk answers", || {
+            desk.json(&["consoles", "--json"])
+        })
+        .with_context(|| {
+            std::fs::read_to_string(desk.dir.path().join("said")).unwrap_or_default()
+        })?;
+        Ok(desk)
+    }
+
+    fn data(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let call = self.venue.at_desk(&programs::collector()?);
+        let output = call.args(arguments).arg("--data").arg(self.data()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        Ok(serde_json::from_str(&self.run(arguments)?)?)
+    }
+
+    /// A code, and the line to paste.
+    fn invite(&self, more: &[&str]) -> Result<(String, String)> {
+        let made =
+            self.json(&[&["token", "create", "--venue", "My venue", "--json"], more].concat())?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
+        Ok((text(&made["code"])?, text(&made["lines"][0]["line"])?))
+    }
+
+    fn console(&self, name: &str) -> Result<Option<Value>> {
+        let all = self.json(&["consoles", "--json"])?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        Ok(all.into_iter().find(|console| console["name"] == name))
+    }
+
+    fn outcome(&self, name: &str) -> Result<Value> {
+        let all = self.json(&["deployments", "--json"])?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        let run = all.into_iter().find(|run| run["name"] == name).context("no deployment of it")?;
+        ensure!(run["state"] == "succeeded", "{run}");
+        Ok(run)
+    }
+}
+
+/// Pastes `line` at the console's terminal and types `code` when it is asked for.
+fn paste(venue: &Venue, root: &Root, line: &str, code: &str) -> Result<Ended> {
+    let session = Session::start(&venue.at_console(root, line), None)?;
+    session.wait_for("Code, as shown", LONG)?;
+    session.type_keys(format!("{code}\n").as_bytes())?;
+    session.finish(MINUTES)
+}
+
+/// Pastes `line`, which must end without asking for anything.
+fn refused(venue: &Venue, root: &Root, line: &str, words: &str) -> Result<()> {
+    let ended = Session::start(&venue.at_console(root, line), None)?.finish(LONG)?;
+    ensure!(ended.text().contains(words), "{}", ended.text());
+    ensure!(!ended.text().contains("Code, as shown"), "{}", ended.text());
+    ensure!(!root.path().join("var/lib/deckport/identity.json").exists());
+    Ok(())
+}
+
+fn named(line: &str, name: &str) -> String {
+    format!("{line} -s -- --name '{name}'")
+}
+
+#[test]
+fn a_root_with_only_bash_curl_and_coreutils() -> Result<()> {
+    if !can_be_made() {
+        return Ok(());
+    }
+    let venue = Venue::new()?;
+    let desk = Desk::open(&venue, 7443)?;
+    let root = Root::smallest()?;
+    let (code, line) = desk.invite(&["--template", "console", "--ttl", "15m"])?;
+
+    let dry = format!("{line} -s -- --dry-run");
+    refused(&venue, &root, &dry, "nothing was done")?;
+    ensure!(!root.path().join("usr/local/bin/deckport-agent").exists(), "a dry run does nothing");
+
+    // Another collector stands at the address: its key is not the pinned one, and it gets no byte but the greeting.
+    let other = wrong_pin(&line);
+    let ended =
+        Session::start(&venue.at_console(&root, &format!("set -o pipefail; {other}")), None)?
+            .finish(LONG)?;
+    ensure!(ended.code() == 90, "curl says that the key is wrong: {}", ended.text());
+
+    // The agent is another than the script knows.
+    let agent = desk.data().join("agents/deckport-agent-x86_64");
+    let script = format!("{} > /tmp/script", line.trim_end_matches(" | bash"));
+    let got = Session::start(&venue.at_console(&root, &script), None)?.finish(LONG)?;
+    ensure!(got.code() == 0, "{}", got.text());
+    let whole = std::fs::read(&agent)?;
+    std::fs::write(&agent, [whole.as_slice(), b"x"].concat())?;
+    refused(&venue, &root, "bash /tmp/script", "not the agent that this script knows")?;
+    std::fs::write(&agent, &whole)?;
+
+    // Codes that let nobody in: each is said why.
+    std::fs::write(root.path().join("tmp/code"), "0000-0000-0000")?;
+    let with_file = |line: &str| format!("{line} -s -- --name 'Bay 1' --code-file /tmp/code");
+    let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("no console may join with this code"), "{}", ended.text());
+    let (taken_back, _) = desk.invite(&[])?;
+    let tokens = desk.json(&["token", "list", "--json"])?;
+    desk.run(&["token", "revoke", tokens[0]["id"].as_str().context("an id")?])?;
+    std::fs::write(root.path().join("tmp/code"), taken_back)?;
+    let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("taken back by an operator"), "{}", ended.text());
+
+    // The line as it was printed, the code typed at the prompt: first wrongly, then as it is shown.
+    let session = Session::start(&venue.at_console(&root, &named(&line, "Bay 1")), None)?;
+    session.wait_for("Code, as shown", LONG)?;
+    session.type_keys(b"1111-1111-1111\n")?;
+    session.wait_for("no console may join with this code", LONG)?;
+    session.type_keys(format!("{}\n", code.to_lowercase()).as_bytes())?;
+    let ended = session.finish(MINUTES)?;
+    let text = ended.text();
+    ensure!(text.contains("Added to My venue as Bay 1"), "{text}");
+    ensure!(text.contains("reached by TLS"), "the checkup ran: {text}");
+    ensure!(ended.code() == 0, "{}: {text}", ended.code());
+    desk.outcome("Bay 1")?;
+    let console = desk.console("Bay 1")?.context("the console is listed")?;
+    ensure!(console["standing"] == "enrolled", "{console}");
+
+    // A used code adds nobody.
+    std::fs::write(root.path().join("tmp/code"), &code)?;
+    let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("was used already"), "{}", ended.text());
+
+    // The daemon of a machine without systemd, started by hand; its template has a script now.
+    let templates = desk.data().join("templates");
+    std::fs::create_dir(&templates)?;
+    std::fs::write(
+        templates.join("console.sh"),
+        "echo '::group::Games'\necho installing the games\n",
+    )?;
+    let daemon = venue.at_console(&root, "exec deckport-agent serve 2>/tmp/daemon.log");
+    let mut daemon = Process::quiet(&daemon)?;
+    let id = console["id"].as_str().context("an id")?.to_owned();
+    eventually(LONG, "the daemon is linked", || {
+        let console = desk.console("Bay 1").ok()??;
+        (!console["linked_since"].is_null()).then_some(())
+    })
+    .with_context(|| {
+        std::fs::read_to_string(root.path().join("tmp/daemon.log")).unwrap_or_default()
+    })?;
+
+    // Removed by an operator, it is out at once and stays out.
+    desk.run(&["revoke", &id])?;
+    eventually(Duration::from_secs(5), "the daemon is shut out", || {
+        let console = desk.console("Bay 1").ok()??;
+        (console["linked_since"].is_null() && console["standing"] == "revoked").then_some(())
+    })?;
+    let ended =
+        Session::start(&venue.at_console(&root, "deckport-agent deploy"), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("an operator removed this console"), "{}", ended.text());
+    daemon.kill();
+
+    let uninstall = format!("{line} -s -- --uninstall");
+    let ended = Session::start(&venue.at_console(&root, &uninstall), None)?.finish(LONG)?;
+    ensure!(ended.code() == 0, "{}", ended.text());
+    ensure!(!root.path().join("usr/local/bin/deckport-agent").exists());
+    ensure!(!root.path().join("var/lib/deckport/identity.json").exists());
+    Ok(())
+}
+
+/// The line with the pin of another key.
+fn wrong_pin(line: &str) -> String {
+    let at = line.find("sha256//").unwrap_or(0) + 8;
+    let flipped = if line[at..].starts_with('A') { "B" } else { "A" };
+    format!("{}{flipped}{}", &line[..at], &line[at + 1..])
+}
+
+#[test]
+fn debian_12() -> Result<()> {
+    debian("bookworm")
+}
+
+#[test]
+fn debian_13() -> Result<()> {
+    debian("trixie")
+}
+
+fn debian(release: &str) -> Result<()> {
+    if !can_be_made() {
+        return Ok(());
+    }
+    let root = Root::debian(release)?;
+    let venue = Venue::new()?;
+    let desk = Desk::open(&venue, 7443)?;
+    let (code, line) = desk.invite(&["--template", "console"])?;
+    let ended = paste(&venue, &root, &named(&line, release), &code)?;
+    let text = ended.text();
+    ensure!(text.contains("Added to My venue as"), "{text}");
+    ensure!(text.contains("The agent starts at the next boot."), "{text}");
+    ensure!(ended.code() == 0, "{}: {text}", ended.code());
+    desk.outcome(release)?;
+
+    // The machine boots; nobody logs in.
+    let mut booted = boot(&venue, &root)?;
+    let linked = eventually(MINUTES, "the daemon is linked after the boot", || {
+        let console = desk.console(release).ok()??;
+        (!console["linked_since"].is_null()).then_some(console)
+    });
+    let linked =
+        linked.with_context(|| std::fs::read_to_string(booted_log(&root)).unwrap_or_default())?;
+    // And obeys: the deployment runs outside of the daemon's own unit.
+    std::fs::create_dir(desk.data().join("templates"))?;
+    let script =
+        "echo '::group::Games'\ntouch /usr/local/games-are-here\necho the games are here\n";
+    std::fs::write(desk.data().join("templates/console.sh"), script)?;
+    let id = linked["id"].as_str().context("an id")?;
+    desk.run(&["order", id, "deploy"])?;
+    eventually(LONG, "the ordered deployment succeeds", || {
+        let all = desk.json(&["deployments", "--json"]).ok()?;
+        let done = |run: &&Value| run["state"] == "succeeded";
+        (all.as_array()?.iter().filter(done).count() == 2).then_some(())
+    })?;
+    ensure!(root.path().join("usr/local/games-are-here").exists(), "it may change the machine");
+    booted.kill();
+    Ok(())
+}
+
+fn booted_log(root: &Root) -> PathBuf {
+    root.path().with_file_name("booted.log")
+}
+
+fn boot(venue: &Venue, root: &Root) -> Result<Process> {
+    let netns = format!("--network-namespace-path={}", venue.console_netns());
+    let call = Call::new("systemd-nspawn")
+        .args(["--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", &netns, "-D"])
+        .arg(root.path());
+    let log = std::fs::File::create(booted_log(root))?;
+    let mut command = call.command();
+    command.stdout(log.try_clone()?).stderr(log);
+    Process::start(&mut command)
+}
+
+/// Somebody answers in the collector's place: nothing of the code, or of anything, reaches them.
+#[test]
+fn a_rogue_in_the_collectors_place_gets_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let code = "7K2M-9QXA-T4VE";
+    std::fs::write(dir.path().join("code"), code)?;
+    let rogue = TcpListener::bind("127.0.0.1:0")?;
+    let address = rogue.local_addr()?;
+    let heard = std::thread::spawn(move || -> Result<Vec<u8>> {
+        let mut heard = Vec::new();
+        // curl, then the agent.
+        for _ in 0..2 {
+            let (mut stream, _) = rogue.accept()?;
+            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            let mut some = [0; 4096];
+            // It does not answer: what it hears is what was sent unasked.
+            while let Ok(length @ 1..) = stream.read(&mut some) {
+                heard.extend_from_slice(&some[..length]);
+            }
+        }
+        Ok(heard)
+    });
+    let pin = "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let line = format!(
+        "timeout 5 curl -fsSk --proto =https --tlsv1.3 --pinnedpubkey {pin} https://{address}/deploy/console | bash"
+    );
+    Call::bash(&line).output()?;
+    let enrol = Call::new(programs::agent()?)
+        .args(["enrol", "--collector", &format!("https://{address}#{pin}"), "--code-file"])
+        .arg(dir.path().join("code"))
+        .arg("--state")
+        .arg(dir.path().join("state"));
+    let output = enrol.output()?;
+    ensure!(!output.status.success());
+    let heard = heard.join().map_err(|_| anyhow::anyhow!("the rogue crashed"))??;
+    // Two greetings of TLS and not a byte of anything else: each is one record of a handshake.
+    let mut rest = heard.as_slice();
+    let mut records = 0;
+    while let [22, 3, _, high, low, ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = rest.get(5 + length..).context("a record is whole")?;
+        records += 1;
+    }
+    ensure!(records == 2 && rest.is_empty(), "{records} records and {} bytes", rest.len());
+    let text = String::from_utf8_lossy(&heard).into_owned();
+    ensure!(!text.contains("7K2M") && !text.contains("deploy/console"));
+    Ok(())
+}
