@@ -19,6 +19,7 @@ const PAGE_ROWS: u64 = 2000;
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportParams {
     /// `text` (the default), `jsonl`, `html` or `raw`.
     format: Option<String>,

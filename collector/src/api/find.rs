@@ -30,6 +30,7 @@ impl From<Problem> for Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct FindParams {
     #[serde(default)]
     q: String,
@@ -183,6 +184,7 @@ pub(super) async fn matches(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SearchParams {
     /// In the search language.
     #[serde(default)]
@@ -245,6 +247,7 @@ pub(super) async fn search(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct CheckParams {
     #[serde(default)]
     q: String,

@@ -17,6 +17,7 @@ fn missing(what: &str) -> Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ComparisonParams {
     /// Another deployment, or `last-good` (the default): the last run of the same template that succeeded before, on the same
     /// hardware if there is one.
@@ -54,6 +55,7 @@ pub(super) async fn comparison(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SignatureParams {
     /// Only those seen since then, microseconds since the Unix epoch.
     since: Option<i64>,

@@ -99,6 +99,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     state: Option<String>,
     /// At most 500, 200 by default.
@@ -152,6 +153,7 @@ pub(super) async fn detail(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RowsParams {
     /// The first row, from 0.
     from: Option<u64>,
@@ -202,6 +204,7 @@ pub(super) async fn rows(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LocateParams {
     seq: u64,
 }
@@ -228,6 +231,7 @@ pub(super) async fn locate(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct MarksParams {
     /// At most 2,000, 400 by default.
     buckets: Option<u64>,
@@ -318,6 +322,7 @@ pub(super) async fn raw(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RecordsParams {
     /// The last sequence number that the reader has.
     #[serde(default)]

@@ -25,6 +25,7 @@ fn missing() -> Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SavedParams {
     /// Minutes east of UTC, for midnight.
     #[serde(default)]

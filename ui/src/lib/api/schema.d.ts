@@ -1363,15 +1363,15 @@ export type $defs = Record<string, never>;
 export interface operations {
     list: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                state: string | null;
+            query?: {
+                state?: string;
                 /** @description At most 500, 200 by default. */
-                limit: number | null;
+                limit?: number;
                 /** @description The `next` of the page before. */
-                before: string | null;
+                before?: string;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1483,15 +1483,16 @@ export interface operations {
     };
     comparison: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["DeploymentId"];
+            query?: {
                 /**
                  * @description Another deployment, or `last-good` (the default): the last run of the same template that succeeded before, on the same
                  *     hardware if there is one.
                  */
-                with: string | null;
+                with?: string;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["DeploymentId"];
             };
             cookie?: never;
         };
@@ -1517,16 +1518,17 @@ export interface operations {
     };
     export: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `text` (the default), `jsonl`, `html` or `raw`. */
+                format?: string;
+                /** @description The first row. */
+                from?: number;
+                /** @description The row behind the last one. */
+                to?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                /** @description `text` (the default), `jsonl`, `html` or `raw`. */
-                format: string | null;
-                /** @description The first row. */
-                from: number;
-                /** @description The row behind the last one. */
-                to: number | null;
             };
             cookie?: never;
         };
@@ -1552,26 +1554,27 @@ export interface operations {
     };
     find: {
         parameters: {
-            query?: never;
+            query?: {
+                q?: string;
+                regex?: boolean;
+                case?: boolean;
+                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
+                lang?: boolean;
+                /** @description Minutes east of UTC, for dates in the search language. */
+                tz?: number;
+                /** @description `warning` (errors too) or `error`. */
+                level?: string;
+                phase?: number;
+                /** @description `find`: where to begin. `matches`: only rows from here on. */
+                from?: number;
+                /** @description `find`: `next` or `previous`. */
+                direction?: string;
+                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
+                buckets?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                q: string;
-                regex: boolean;
-                case: boolean;
-                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
-                lang: boolean;
-                /** @description Minutes east of UTC, for dates in the search language. */
-                tz: number;
-                /** @description `warning` (errors too) or `error`. */
-                level: string | null;
-                phase: number | null;
-                /** @description `find`: where to begin. `matches`: only rows from here on. */
-                from: number;
-                /** @description `find`: `next` or `previous`. */
-                direction: string | null;
-                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
-                buckets: number | null;
             };
             cookie?: never;
         };
@@ -1597,11 +1600,12 @@ export interface operations {
     };
     locate: {
         parameters: {
-            query?: never;
+            query: {
+                seq: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                seq: number;
             };
             cookie?: never;
         };
@@ -1627,12 +1631,13 @@ export interface operations {
     };
     marks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most 2,000, 400 by default. */
+                buckets?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                /** @description At most 2,000, 400 by default. */
-                buckets: number | null;
             };
             cookie?: never;
         };
@@ -1658,26 +1663,27 @@ export interface operations {
     };
     matches: {
         parameters: {
-            query?: never;
+            query?: {
+                q?: string;
+                regex?: boolean;
+                case?: boolean;
+                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
+                lang?: boolean;
+                /** @description Minutes east of UTC, for dates in the search language. */
+                tz?: number;
+                /** @description `warning` (errors too) or `error`. */
+                level?: string;
+                phase?: number;
+                /** @description `find`: where to begin. `matches`: only rows from here on. */
+                from?: number;
+                /** @description `find`: `next` or `previous`. */
+                direction?: string;
+                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
+                buckets?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                q: string;
-                regex: boolean;
-                case: boolean;
-                /** @description `q` is in the search language; `regex` and `case` say nothing then. */
-                lang: boolean;
-                /** @description Minutes east of UTC, for dates in the search language. */
-                tz: number;
-                /** @description `warning` (errors too) or `error`. */
-                level: string | null;
-                phase: number | null;
-                /** @description `find`: where to begin. `matches`: only rows from here on. */
-                from: number;
-                /** @description `find`: `next` or `previous`. */
-                direction: string | null;
-                /** @description `matches`: in so many stretches of rows, how many match; at most 2,000. */
-                buckets: number | null;
             };
             cookie?: never;
         };
@@ -1732,14 +1738,15 @@ export interface operations {
     };
     records: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The last sequence number that the reader has. */
+                after?: number;
+                /** @description At most 1,000. */
+                limit?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                /** @description The last sequence number that the reader has. */
-                after: number;
-                /** @description At most 1,000. */
-                limit: number | null;
             };
             cookie?: never;
         };
@@ -1765,16 +1772,17 @@ export interface operations {
     };
     rows: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The first row, from 0. */
+                from?: number;
+                /** @description In place of `from`: a record, whose row is to stand a third down. */
+                seq?: number;
+                /** @description At most 1,000. */
+                count?: number;
+            };
             header?: never;
             path: {
                 id: components["schemas"]["DeploymentId"];
-                /** @description The first row, from 0. */
-                from: number | null;
-                /** @description In place of `from`: a record, whose row is to stand a third down. */
-                seq: number | null;
-                /** @description At most 1,000. */
-                count: number | null;
             };
             cookie?: never;
         };
@@ -1915,20 +1923,20 @@ export interface operations {
     };
     search: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query?: {
                 /** @description In the search language. */
-                q: string;
+                q?: string;
                 /** @description At most 500, 100 by default. */
-                limit: number | null;
+                limit?: number;
                 /** @description The `next` of the page before. */
-                before: string | null;
+                before?: string;
                 /** @description Count all that match, over time as well. */
-                count: boolean;
+                count?: boolean;
                 /** @description Minutes east of UTC, for dates in the query. */
-                tz: number;
+                tz?: number;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1953,12 +1961,12 @@ export interface operations {
     };
     check: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                q: string;
-                tz: number;
+            query?: {
+                q?: string;
+                tz?: number;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1975,12 +1983,12 @@ export interface operations {
     };
     list: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query?: {
                 /** @description Minutes east of UTC, for midnight. */
-                tz: number;
+                tz?: number;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -2088,12 +2096,12 @@ export interface operations {
     };
     signatures: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query?: {
                 /** @description Only those seen since then, microseconds since the Unix epoch. */
-                since: number | null;
+                since?: number;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
