@@ -1,11 +1,12 @@
 //! Taking a log out: as text, as JSON Lines, as a page to print or mail.
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad, entry};
+use super::extract::{Named, Params, bad};
+use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::log::LogError;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, response::Redirect};
@@ -45,7 +46,7 @@ enum Form {
 pub(super) async fn export(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;

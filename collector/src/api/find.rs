@@ -1,7 +1,8 @@
 //! Finding rows: in one log, and in all that was ever printed.
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad, entry};
+use super::extract::{Named, Params, bad};
+use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::deployment::Entry;
 use crate::log::{Direction, MATCHES, Target, Wanted};
@@ -10,7 +11,7 @@ use crate::query::{
     Simplified, TextTerm, Tree, parts,
 };
 use crate::search::{Histogram, Options, SearchHit, SearchPage, SearchProgress};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use deckport_protocol::{Actor, DeploymentId, Level};
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,7 @@ pub(super) struct RowFound {
 pub(super) async fn find(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<FindParams>,
 ) -> Result<Json<RowFound>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -160,7 +161,7 @@ pub(super) struct Matches {
 pub(super) async fn matches(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<FindParams>,
 ) -> Result<Json<Matches>, Answer> {
     let entry = entry(&app, &actor, &id).await?;

@@ -5,6 +5,7 @@
 mod bundle;
 mod docs;
 mod export;
+mod extract;
 mod find;
 mod history;
 mod routes;
@@ -69,6 +70,7 @@ pub fn router(app: App) -> Router {
     router
         .merge(routes::sockets())
         .merge(docs::pages(document))
+        .method_not_allowed_fallback(extract::not_allowed)
         .fallback(ui::serve)
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

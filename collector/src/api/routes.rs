@@ -1,16 +1,18 @@
 //! The handlers.
 
 use super::App;
+use super::extract::{Named, Params, bad};
 use crate::auth::{ABILITIES, Answer};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
 use crate::log::{LogError, Mark};
 use axum::body::Body;
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{StatusCode, request::Parts};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
@@ -54,23 +56,6 @@ impl From<LogError> for Answer {
     fn from(error: LogError) -> Self {
         tracing::error!(error = %error, "the store could not be read");
         Self(Refusal::new(ErrorCode::INTERNAL, error.to_string()))
-    }
-}
-
-pub(super) fn bad(message: impl Into<String>) -> Answer {
-    Answer(Refusal::new(ErrorCode::BAD_REQUEST, message))
-}
-
-/// Query parameters; a mistake in them is answered like any other refusal.
-pub(super) struct Params<T>(pub(super) T);
-
-impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Params<T> {
-    type Rejection = Answer;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
-        Query::<T>::try_from_uri(&parts.uri)
-            .map(|Query(params)| Self(params))
-            .map_err(|error| bad(error.body_text()))
     }
 }
 
@@ -143,7 +128,7 @@ pub(super) async fn list(
 pub(super) async fn detail(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<DeploymentDetail>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     let detail = app.deployments.detail(&entry).await?;
@@ -182,7 +167,7 @@ pub(super) struct RowsPage {
 pub(super) async fn rows(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<RowsParams>,
 ) -> Result<Json<RowsPage>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -221,7 +206,7 @@ pub(super) struct Located {
 pub(super) async fn locate(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<LocateParams>,
 ) -> Result<Json<Located>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -263,7 +248,7 @@ pub(super) struct Marks {
 pub(super) async fn marks(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<MarksParams>,
 ) -> Result<Json<Marks>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -291,7 +276,7 @@ pub(super) async fn marks(
 pub(super) async fn raw(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     let until = entry.durable().seq;
@@ -346,7 +331,7 @@ pub(super) struct Records {
 pub(super) async fn records(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<RecordsParams>,
 ) -> Result<Json<Records>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -381,7 +366,7 @@ pub(super) struct Ordered {
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     if entry.ended() {
@@ -452,15 +437,21 @@ pub(super) fn sockets() -> Router<App> {
         .route("/ws/live", any(live_socket))
 }
 
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+fn upgraded(upgrade: Upgrade) -> Result<WebSocketUpgrade, Answer> {
+    upgrade.map_err(|error| bad(error.body_text()))
+}
+
 async fn console_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    Named(id): Named,
+    upgrade: Upgrade,
 ) -> Result<Response, Answer> {
     let id: DeploymentId = id.parse().map_err(|_| bad("the address names no deployment id"))?;
     let most = app.config.limits.message_bytes;
-    let upgrade = upgrade
+    let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(64 * 1024)
@@ -473,9 +464,9 @@ async fn console_socket(
 async fn live_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let upgrade = upgrade
+    upgrade: Upgrade,
+) -> Result<Response, Answer> {
+    let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
         // What goes out together goes in one write.
         .write_buffer_size(64 * 1024)
@@ -483,5 +474,5 @@ async fn live_socket(
         .max_message_size(64 * 1024)
         .max_frame_size(64 * 1024);
     let App { live, tasks, .. } = app;
-    upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor)))
+    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor))))
 }
