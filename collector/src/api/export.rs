@@ -1,15 +1,16 @@
-//! Taking a log out: as text, as JSON Lines, as a page to print or mail.
+//! Taking a log out: as text, as JSON Lines, as a page to print or mail, as bytes.
 
 use super::App;
 use super::extract::{Named, Params, bad};
+use super::raw::bytes_of;
 use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::log::LogError;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, response::Redirect};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{Actor, DeploymentId, Level};
 use serde::Deserialize;
@@ -38,7 +39,7 @@ enum Form {
     Html,
 }
 
-/// The log, or a stretch of it, to keep elsewhere. `raw` is the bytes as they came, all of them.
+/// The log, or a stretch of it, to keep elsewhere. `raw` is the bytes of these rows as they came.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/export",
     params(("id" = DeploymentId, Path), ExportParams),
     responses((status = 200, content_type = "text/plain", body = String),
@@ -55,8 +56,7 @@ pub(super) async fn export(
         Some("jsonl") => (Form::JsonLines, "application/jsonl", "jsonl"),
         Some("html") => (Form::Html, "text/html; charset=utf-8", "html"),
         Some("raw") => {
-            return Ok(Redirect::temporary(&format!("/api/v1/deployments/{}/raw", entry.id))
-                .into_response());
+            return bytes_of(&app, &entry, params.from..params.to.unwrap_or(u64::MAX)).await;
         }
         Some(_) => return Err(bad("format is `text`, `jsonl`, `html` or `raw`")),
     };

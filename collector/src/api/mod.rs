@@ -8,6 +8,7 @@ mod export;
 mod extract;
 mod find;
 mod history;
+mod raw;
 mod routes;
 mod saved;
 mod ui;

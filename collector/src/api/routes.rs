@@ -6,18 +6,16 @@ use crate::auth::{ABILITIES, Answer};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
 use crate::log::{LogError, Mark};
-use axum::body::Body;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{
-    Actor, BodyRef, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
+    Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Refusal, ServerEpoch,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -267,43 +265,6 @@ pub(super) async fn marks(
         phases: phases.collect(),
         failing_row: summary.as_ref().and_then(|s| s.failure.as_ref()).and_then(|f| f.row),
     }))
-}
-
-/// All output bytes, as they were read from the terminal.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}/raw", params(("id" = DeploymentId, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 404, body = ErrorBody)))]
-pub(super) async fn raw(
-    State(app): State<App>,
-    Extension(actor): Extension<Actor>,
-    Named(id): Named,
-) -> Result<Response, Answer> {
-    let entry = entry(&app, &actor, &id).await?;
-    let until = entry.durable().seq;
-    let log = app.deployments.log().clone();
-    let stream = entry.head.stream;
-    let chunks = futures_util::stream::try_unfold(1u64, move |next| {
-        let log = log.clone();
-        async move {
-            let frames = log.frames(stream, next, 256 * 1024).await?;
-            let mut bytes = Vec::new();
-            let mut after = next;
-            for stored in frames.iter().filter(|stored| stored.first_seq <= until) {
-                let frame = log.decode(stream, stored)?;
-                for record in frame.records() {
-                    if let BodyRef::Output { bytes: output, .. } = record.body {
-                        bytes.extend_from_slice(output);
-                    }
-                }
-                after = stored.last_seq + 1;
-            }
-            Ok::<_, LogError>((after > next).then_some((bytes::Bytes::from(bytes), after)))
-        }
-    });
-    let name = format!("attachment; filename=\"deployment-{}.log\"", entry.id);
-    let headers =
-        [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -96,7 +96,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The log, or a stretch of it, to keep elsewhere. `raw` is the bytes as they came, all of them. */
+        /** The log, or a stretch of it, to keep elsewhere. `raw` is the bytes of these rows as they came. */
         get: operations["export"];
         put?: never;
         post?: never;
