@@ -35,9 +35,9 @@ async fn ask(collector: &Collector, method: &str, path: &str, token: Option<&str
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let request = hyper::Request::builder().method(method).uri(path);
     let request = request.header(HOST, address.to_string());
-    let request = token.into_iter().fold(request, |request, token| {
-        request.header(AUTHORIZATION, format!("Bearer {token}"))
-    });
+    let request = token
+        .into_iter()
+        .fold(request, |request, token| request.header(AUTHORIZATION, format!("Bearer {token}")));
     let request = request.body(Full::new(bytes::Bytes::new())).unwrap();
     let answer = async move {
         let response = sender.send_request(request).await.unwrap();
@@ -82,7 +82,8 @@ async fn stretches_are_exact(collector: &Collector, path: &str, stretches: &[(us
         assert!(answer.body == expected, "{asked}: {:?}", String::from_utf8_lossy(&answer.body));
     }
     for (asked, from) in [("", 0), ("&from=3", 3)] {
-        let answer = ask(collector, "GET", &format!("{path}/export?format=raw{asked}"), token).await;
+        let answer =
+            ask(collector, "GET", &format!("{path}/export?format=raw{asked}"), token).await;
         assert!(answer.body == whole[places[from]..], "{asked}");
     }
 }
@@ -168,4 +169,40 @@ async fn a_ticket_is_enough_for_each_way_to_take_a_log_out() {
         }
         assert_eq!(ask(&collector, "GET", &path, None).await.status, 401, "it is used up");
     }
+}
+
+/// A line that sets a title, colours, rings, reverses, hides, and would be markup on a page.
+const HOSTILE: &str = "a\x1b]0;title\x07b\x1b[31mred\x1b[0m \u{202e}gpj.exe\u{2066}\u{200b}\u{9b} </pre><script>alert(1)</script>\r\n";
+
+#[tokio::test]
+async fn nothing_hides_or_acts_in_what_is_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let run = Run::new("Bay\u{202e} <1>");
+    let path = format!("/api/v1/deployments/{}", run.hello.deployment_id);
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    console.send(run.frame(&[run.started(), piece(2, HOSTILE)])).await;
+    console.acked(2).await;
+    let acts = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}".contains(c);
+    for format in ["text", "jsonl", "html"] {
+        let (_, shown) = support::text(&collector, &format!("{path}/export?format={format}")).await;
+        assert!(!shown.contains(acts), "{format}: {shown:?}");
+        match format {
+            "text" => {
+                assert_eq!(shown, "abred �gpj.exe�� </pre><script>alert(1)</script>\n");
+            }
+            "jsonl" => {
+                let row: Value = serde_json::from_str(&shown).unwrap();
+                let text = row["text"].as_str().unwrap();
+                assert!(text.starts_with("abred \u{202e}gpj.exe\u{2066}\u{200b} "), "{text:?}");
+            }
+            _ => {
+                assert!(shown.contains("<h1>Bay� &lt;1&gt; · base"), "{shown}");
+                assert!(shown.contains("�gpj.exe�� &lt;/pre&gt;&lt;script&gt;"), "{shown}");
+                assert!(!shown.contains("<script"), "{shown}");
+            }
+        }
+    }
+    let (_, raw) = support::text(&collector, &format!("{path}/export?format=raw")).await;
+    assert_eq!(raw, HOSTILE);
 }

@@ -1,4 +1,7 @@
 //! Taking a log out: as text, as JSON Lines, as a page to print or mail, as bytes.
+//!
+//! Only the bytes are what a console printed. In text and on the page, characters that hide or act are signs, as in the viewer; in
+//! JSON they are escaped, and read as they were.
 
 use super::App;
 use super::extract::{Named, Params, bad};
@@ -11,7 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use deckport_protocol::rows::Row;
+use deckport_protocol::rows::{Row, visible, visible_json};
 use deckport_protocol::{Actor, DeploymentId, Level};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -105,11 +108,11 @@ pub(super) async fn export(
 fn write_row(out: &mut String, form: Form, row: &Row) {
     match form {
         Form::Text => {
-            out.push_str(&row.text);
+            out.push_str(&visible(&row.text));
             out.push('\n');
         }
         Form::JsonLines => {
-            out.push_str(&serde_json::to_string(row).unwrap_or_default());
+            out.push_str(&visible_json(&serde_json::to_string(row).unwrap_or_default()));
             out.push('\n');
         }
         Form::Html => {
@@ -124,7 +127,7 @@ fn write_row(out: &mut String, form: Form, row: &Row) {
                 row.row,
                 row.row,
                 row.row + 1,
-                escaped(&row.text)
+                escaped(&visible(&row.text))
             );
         }
     }
@@ -132,7 +135,7 @@ fn write_row(out: &mut String, form: Form, row: &Row) {
 
 /// A page that needs nothing else and runs nothing.
 fn head(title: &str) -> String {
-    let title = escaped(title);
+    let title = escaped(&visible(title));
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
