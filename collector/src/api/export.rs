@@ -3,6 +3,9 @@
 //! Only the bytes are what a console printed. In text and on the page, characters that hide or act are signs, as in the viewer; in
 //! JSON they are escaped, and read as they were.
 
+mod colour;
+mod page;
+
 use super::App;
 use super::extract::{Named, Params, bad};
 use super::raw::bytes_of;
@@ -15,9 +18,8 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use deckport_protocol::rows::{Row, visible, visible_json};
-use deckport_protocol::{Actor, DeploymentId, Level};
+use deckport_protocol::{Actor, DeploymentId};
 use serde::Deserialize;
-use std::fmt::Write as _;
 use utoipa::IntoParams;
 
 const PAGE_ROWS: u64 = 2000;
@@ -70,7 +72,7 @@ pub(super) async fn export(
     let log = app.deployments.log().clone();
     let stream = entry.head.stream;
     let begin = match form {
-        Form::Html => head(&title),
+        Form::Html => page::begin(&title),
         Form::Text | Form::JsonLines => String::new(),
     };
     // What comes first, the next row, and whether the end was written.
@@ -93,8 +95,7 @@ pub(super) async fn export(
             }
             if next == from {
                 let end = matches!(form, Form::Html) && !ended;
-                let end =
-                    end.then(|| (bytes::Bytes::from("</pre></body></html>\n"), (None, from, true)));
+                let end = end.then(|| (bytes::Bytes::from(page::END), (None, from, true)));
                 return Ok::<_, LogError>(end);
             }
             Ok(Some((bytes::Bytes::from(out), (None, next, ended))))
@@ -115,62 +116,6 @@ fn write_row(out: &mut String, form: Form, row: &Row) {
             out.push_str(&visible_json(&serde_json::to_string(row).unwrap_or_default()));
             out.push('\n');
         }
-        Form::Html => {
-            let class = match row.level {
-                Level::Error => "e",
-                Level::Warning => "w",
-                Level::Debug | Level::Info | Level::Notice => "i",
-            };
-            let _ = writeln!(
-                out,
-                "<span id=\"r{}\" class=\"{class}\"><a href=\"#r{}\">{}</a> {}</span>",
-                row.row,
-                row.row,
-                row.row + 1,
-                escaped(&visible(&row.text))
-            );
-        }
-    }
-}
-
-/// A page that needs nothing else and runs nothing.
-fn head(title: &str) -> String {
-    let title = escaped(&visible(title));
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <style>body{{font:13px/1.5 ui-monospace,monospace;margin:24px;color:#1b1f24;background:#fff}}\
-         h1{{font:600 16px system-ui,sans-serif}}pre{{white-space:pre-wrap;overflow-wrap:anywhere}}\
-         a{{color:#8a929c;text-decoration:none;display:inline-block;min-width:4em;user-select:none}}\
-         .e{{background:#ffebe9}}.w{{background:#fff8c5}}:target{{outline:2px solid #0969da}}\
-         @media(prefers-color-scheme:dark){{body{{color:#d6dae0;background:#14171b}}.e{{background:#4a1d1d}}\
-         .w{{background:#42381a}}}}</style></head><body><h1>{title}</h1><pre>\n"
-    )
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn a_line_is_only_text() {
-        assert_eq!(
-            escaped("</pre><script>alert(\"1\")</script> & more"),
-            "&lt;/pre&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; more"
-        );
+        Form::Html => page::write_row(out, row),
     }
 }
