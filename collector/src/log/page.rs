@@ -91,7 +91,7 @@ impl Log {
             let end = wanted.end.min(opened.block.whole_rows());
             while row < end {
                 let Some(shown) = records.row(row) else { break };
-                text += shown.text.len() + 200;
+                text += shown.shown_bytes() + 200;
                 page.rows.push(shown);
                 if text >= max_bytes {
                     return Ok(page);
@@ -129,7 +129,7 @@ impl Log {
             read += record.data().len();
             let mut enough = renderer.is_complete() || read >= PAGE_READ_BYTES;
             for row in renderer.take_rows() {
-                text += row.text.len() + 200;
+                text += row.shown_bytes() + 200;
                 derived += 1;
                 page.rows.push(row);
                 if text >= max_bytes {

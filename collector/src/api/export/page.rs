@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! * The page needs nothing else and runs nothing; its own policy says so.
-//! * Text is escaped, and what hides or acts in it is a sign. Styles are what their tokens were read as, never the tokens.
+//! * Text is escaped, and what hides or acts in it is a sign. Where a link leads is told when it is pointed at, and nothing leads there. Styles are what their tokens were read as, never the tokens.
 //! * Text can be read on every ground that a row may have, light and dark: a tool's colour is brought as far towards black or
 //!   white as that takes. A tool's ground is drawn thin. Dim text is dimmer than that, as it was meant to be.
 
@@ -36,7 +36,7 @@ pub(super) fn begin(title: &str) -> String {
          .c{{color:var(--f)}}.k{{background:color-mix(in srgb,var(--b) {thin}%,transparent)}}\
          .re{{color:var(--g);background:var(--f,var(--x))}}\
          .bo{{font-weight:700}}.di{{opacity:.75}}.it{{font-style:italic}}.un{{text-decoration:underline}}\
-         .st{{text-decoration:line-through}}.un.st{{text-decoration:underline line-through}}\
+         .l{{border-bottom:1px dotted}}.st{{text-decoration:line-through}}.un.st{{text-decoration:underline line-through}}\
          {colours}</style></head><body><h1>{title}</h1><pre>\n",
         thin = colour::THIN_PERCENT,
     )
@@ -49,31 +49,31 @@ pub(super) fn write_row(out: &mut String, row: &Row) {
         Level::Debug | Level::Info | Level::Notice => "",
     };
     let (id, number) = (row.row, row.row + 1);
-    let _ = write!(
-        out,
-        "<span id=\"r{id}\"{class}><a href=\"#r{id}\">{number}</a> <span class=\"t\">"
-    );
+    let _ =
+        write!(out, "<span id=\"r{id}\"{class}><a href=\"#r{id}\">{number}</a> <span class=\"t\">");
     write_text(out, row);
     out.push_str("</span></span>\n");
 }
 
-/// A row's text in its styles. Spans are told in UTF-16 code units, and stand in order.
+/// A row's text in its styles, and where its links lead. Both are told in UTF-16 code units, and stand in order.
 fn write_text(out: &mut String, row: &Row) {
-    let mut spans = row.spans.iter().peekable();
+    let (mut spans, mut links) = (row.spans.iter().peekable(), row.links.iter().peekable());
     let mut at = 0;
-    let mut styled = None;
+    let mut here = (None, None);
     let mut open = false;
     for c in row.text.chars() {
         while spans.next_if(|span| span.1 <= at).is_some() {}
-        let span = spans.peek().filter(|span| span.0 <= at).map(|span| span.0);
-        if span != styled {
-            if std::mem::take(&mut open) {
+        while links.next_if(|link| link.1 <= at).is_some() {}
+        let span = spans.peek().copied().filter(|span| span.0 <= at);
+        let link = links.peek().copied().filter(|link| link.0 <= at);
+        let now = (span.map(|span| span.0), link.map(|link| link.0));
+        if now != here {
+            if open {
                 out.push_str("</span>");
             }
-            if let Some(style) = spans.peek().filter(|_| span.is_some()) {
-                open = write_style(out, &style.2);
-            }
-            styled = span;
+            let (style, address) = (span.map(|span| &*span.2), link.map(|link| &*link.2));
+            open = begin_piece(out, style.unwrap_or_default(), address);
+            here = now;
         }
         escape(out, visible_char(c));
         at += c.len_utf16() as u32;
@@ -83,8 +83,8 @@ fn write_text(out: &mut String, row: &Row) {
     }
 }
 
-/// Begins a piece in this style; not where it has none that is known.
-fn write_style(out: &mut String, tokens: &str) -> bool {
+/// Begins a piece in this style that leads there; not where it has none that is known, and leads nowhere.
+fn begin_piece(out: &mut String, tokens: &str, address: Option<&str>) -> bool {
     let (mut foreground, mut background) = (None, None);
     let mut classes = String::new();
     let mut reversed = false;
@@ -119,7 +119,8 @@ fn write_style(out: &mut String, tokens: &str) -> bool {
         }
         (Some(_), _) | (None, Some(_)) => {
             classes.push_str(" c");
-            let _ = write!(style, "--f:{}", colour::ink(foreground.unwrap_or_default(), background));
+            let _ =
+                write!(style, "--f:{}", colour::ink(foreground.unwrap_or_default(), background));
         }
         (None, None) => {}
     }
@@ -127,12 +128,18 @@ fn write_style(out: &mut String, tokens: &str) -> bool {
         classes.push_str(" k");
         let _ = write!(style, ";--b:{}", background.pair());
     }
+    if address.is_some() {
+        classes.push_str(" l");
+    }
     if classes.is_empty() {
         return false;
     }
     let _ = write!(out, "<span class=\"{}\"", classes.trim_start());
     if !style.is_empty() {
         let _ = write!(out, " style=\"{style}\"");
+    }
+    if let Some(address) = address {
+        let _ = write!(out, " title=\"{}\"", escaped(&visible(address)));
     }
     out.push('>');
     true
@@ -190,10 +197,22 @@ mod tests {
             ("\x1b[2;95mdim\x1b[m", "<span class=\"di c f13\">dim</span>"),
             ("\x1b[7;32mturned\x1b[m", "<span class=\"re c f2\">turned</span>"),
             // Behind what is two code units; a piece in a style of its own beside it.
-            ("🔧\x1b[34m🔧<\x1b[36m>", "🔧<span class=\"c f4\">🔧&lt;</span><span class=\"c f6\">&gt;</span>"),
+            (
+                "🔧\x1b[34m🔧<\x1b[36m>",
+                "🔧<span class=\"c f4\">🔧&lt;</span><span class=\"c f6\">&gt;</span>",
+            ),
         ] {
             assert_eq!(shown(line), expected, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_link_tells_where_it_leads_and_leads_nowhere() {
+        assert_eq!(
+            shown("see \x1b]8;;https://a.example/?b&\"c\x1b\\the \x1b[32mlog\x1b[m\x1b]8;;\x1b\\."),
+            "see <span class=\"l\" title=\"https://a.example/?b&amp;&quot;c\">the </span>\
+             <span class=\"c f2 l\" title=\"https://a.example/?b&amp;&quot;c\">log</span>."
+        );
     }
 
     #[test]

@@ -735,6 +735,11 @@ export interface components {
          * @enum {string}
          */
         Level: "debug" | "info" | "notice" | "warning" | "error";
+        /**
+         * @description A stretch of a row's text that is a link: begin and end in UTF-16 code units, then the address as the tool gave it. To be shown,
+         *     never to be followed unseen.
+         */
+        Link: Record<string, never>[];
         /** @description What the collector says. */
         LiveMessage: {
             server_epoch: components["schemas"]["ServerEpoch"];
@@ -1010,6 +1015,8 @@ export interface components {
             bytes: number;
             kind: components["schemas"]["RowKind"];
             level: components["schemas"]["Level"];
+            /** @description In order; left out where there are none. */
+            links?: components["schemas"]["Link"][];
             /** @description The line has not ended yet. */
             open: boolean;
             /**
