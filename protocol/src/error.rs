@@ -73,7 +73,7 @@ codes! {
     RECORD_TOO_LARGE = "record_too_large", false;
     /// More records in a batch than the stated bound.
     TOO_MANY_RECORDS = "too_many_records", false;
-    /// The body is larger after decompression than stated or allowed.
+    /// The body is larger after decompression than stated or allowed; or that of a request than its route takes.
     BODY_TOO_LARGE = "body_too_large", false;
     RATE_EXCEEDED = "rate_exceeded", true;
     TOO_MANY_CONNECTIONS = "too_many_connections", true;

@@ -85,6 +85,7 @@ fn fragment() -> impl Strategy<Value = Body> {
         Just(b"::warn".to_vec()),
         Just(b"ing::careful\n".to_vec()),
         Just(b"\x1b[31mred\x1b[0m".to_vec()),
+        Just(b"\x1b]8;;https://example.com\x1b\\words\x08\x08\x1b]8;;\x07".to_vec()),
         Just(b"\n".to_vec()),
         Just(b"Continue? [y/N] ".to_vec()),
         proptest::collection::vec(any::<u8>(), 1..40),
@@ -165,6 +166,11 @@ proptest! {
                 prop_assert!(before <= span.0 && span.0 < span.1 && span.1 <= length);
                 before = span.1;
             }
+            before = 0;
+            for link in &row.links {
+                prop_assert!(before <= link.0 && link.0 < link.1 && link.1 <= length);
+                before = link.1;
+            }
         }
     }
 }
@@ -182,6 +188,60 @@ fn colours_become_spans_and_everything_else_goes() {
     ));
     assert_eq!(rows[0].text, "ared ouplink".replacen("ou", "oru", 1));
     insta::assert_json_snapshot!(rows[0]);
+}
+
+fn links(line: &str) -> Vec<(String, String)> {
+    let rows = render(&text(&format!("{line}\n")));
+    let units: Vec<u16> = rows[0].text.encode_utf16().collect();
+    let words = |from: u32, to: u32| {
+        String::from_utf16(&units[from as usize..to as usize]).expect("a link cuts no character")
+    };
+    rows[0].links.iter().map(|link| (words(link.0, link.1), link.2.clone())).collect()
+}
+
+#[test]
+fn links_tell_where_their_words_lead() {
+    let none: [(String, String); 0] = [];
+    let one = |words: &str, address: &str| vec![(words.to_owned(), address.to_owned())];
+    let (a, b) = ("https://a.example/x;y?z=1", "http://b.example");
+    // Both ways to end a sequence, with parameters, behind what is two code units, over a change of colour.
+    assert_eq!(links(&format!("🔧 \x1b]8;;{a}\x07log\x1b]8;;\x07 end")), one("log", a));
+    assert_eq!(
+        links(&format!("\x1b]8;id=7:k=v;{a}\x1b\\se\x1b[31me\x1b]8;;\x1b\\ ok")),
+        one("see", a)
+    );
+    // One that is not ended, one that ends another, one that is begun anew at every word, one without words.
+    assert_eq!(links(&format!("\x1b]8;;{a}\x07to the end")), one("to the end", a));
+    assert_eq!(
+        links(&format!("\x1b]8;;{a}\x07one\x1b]8;;{b}\x07two")),
+        [one("one", a), one("two", b)].concat()
+    );
+    assert_eq!(links(&format!("\x1b]8;;{b}\x07t\x1b]8;;\x07\x1b]8;;{b}\x07wo")), one("two", b));
+    assert_eq!(links(&format!("\x1b]8;;{a}\x07\x1b]8;;\x07no")), none);
+    // What a backspace or a carriage return takes back.
+    assert_eq!(links(&format!("\x1b]8;;{b}\x07abc\x1b]8;;\x07\x08\x08x")), one("a", b));
+    assert_eq!(links(&format!("ab\x1b]8;;{b}\x07\x08\x08xyz")), one("xyz", b));
+    assert_eq!(links(&format!("\x1b]8;;{a}\x07old\x1b]8;;\x07\rnew")), none);
+    // Markup goes, and the link stays with its words.
+    assert_eq!(
+        links(&format!("::error file=a::see \x1b]8;;{b}\x07this\x1b]8;;\x07!")),
+        one("this", b)
+    );
+    // Words that lead to anything but a web address are words.
+    for address in ["file:///etc/passwd", "javascript:alert(1)", "https://a b", "data:text/html,x"]
+    {
+        let line = format!("\x1b]8;;{address}\x07words\x1b]8;;\x07");
+        assert_eq!(links(&line), none, "{address}");
+        assert_eq!(texts(&text(&line)), ["words"]);
+    }
+}
+
+#[test]
+fn rows_of_before_there_were_links_are_read() {
+    let row = &render(&text("plain\n"))[0];
+    let json = serde_json::to_string(row).unwrap();
+    assert!(!json.contains("links"), "nothing is said where there are none: {json}");
+    assert_eq!(&serde_json::from_str::<Row>(&json).unwrap(), row);
 }
 
 #[test]

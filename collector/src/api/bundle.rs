@@ -11,12 +11,13 @@
 //! never in the records.
 
 use super::App;
-use super::routes::{ErrorBody, bad, entry};
+use super::extract::{File, Named, bad};
+use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::deployment::Entry;
 use crate::ingest::behind;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
@@ -64,7 +65,7 @@ fn failed(error: impl std::fmt::Display) -> Answer {
 pub(super) async fn export(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     let detail = app.deployments.detail(&entry).await?;
@@ -120,7 +121,7 @@ pub(super) struct Imported {
 pub(super) async fn import(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    body: Bytes,
+    File(body): File,
 ) -> Result<(StatusCode, Json<Imported>), Answer> {
     let (head, frames) =
         tokio::task::spawn_blocking(move || read(&body)).await.map_err(failed)??;

@@ -1,12 +1,13 @@
 //! Consoles that were added, and the codes to add more with.
 
 use super::App;
-use super::routes::{ErrorBody, bad};
+use super::extract::{Body, Named, bad};
+use super::routes::ErrorBody;
 use crate::auth::joining::{JoinState, JoinToken};
 use crate::auth::roll::Standing;
 use crate::auth::{Answer, EnrolError, enrolment};
 use crate::content;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use deckport_protocol::console::{ConsoleOrder, Health};
@@ -126,7 +127,7 @@ fn missing() -> Answer {
 pub(super) async fn revoke(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
     let organisation = actor.tenant().organisation_id;
@@ -169,8 +170,8 @@ pub(super) struct OrderAnswer {
 pub(super) async fn order(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    Json(asked): Json<NewOrder>,
+    Named(id): Named,
+    Body(asked): Body<NewOrder>,
 ) -> Result<Json<OrderAnswer>, Answer> {
     let id: ConsoleId = id.parse().map_err(|_| missing())?;
     let organisation = actor.tenant().organisation_id;
@@ -287,7 +288,7 @@ pub(super) async fn invitations(
 pub(super) async fn invite(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(asked): Json<Invite>,
+    Body(asked): Body<Invite>,
 ) -> Result<(StatusCode, Json<NewInvitation>), Answer> {
     let tenant = venue(&app, &actor, asked.venue.as_deref())?;
     if !content::is_name(&asked.template) {
@@ -332,7 +333,7 @@ pub(super) async fn invite(
 pub(super) async fn take_back(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such code"));
     let id = id.parse().map_err(|_| missing())?;

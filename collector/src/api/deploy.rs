@@ -1,11 +1,12 @@
 //! What consoles ask for: the script that adds them, the agent, a certificate, their template's script.
 
 use super::App;
-use super::routes::{ErrorBody, bad};
+use super::extract::{Body, Named, bad};
+use super::routes::ErrorBody;
 use crate::auth::{Answer, Joined as Made, Peer};
 use crate::content::Bootstrap;
-use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::body::Body as Bytes;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::response::{IntoResponse as _, Response};
@@ -40,7 +41,7 @@ fn joined(app: &App, made: Made) -> Joined {
         (status = 403, body = ErrorBody)))]
 pub(super) async fn join(
     State(app): State<App>,
-    Json(join): Json<Join>,
+    Body(join): Body<Join>,
 ) -> Result<(StatusCode, Json<Joined>), Answer> {
     let name = join.name.trim();
     if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
@@ -62,7 +63,7 @@ pub(super) async fn join(
 pub(super) async fn renew(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(renew): Json<Renew>,
+    Body(renew): Body<Renew>,
 ) -> Result<Json<Joined>, Answer> {
     let Actor::Console { console_id, .. } = actor else {
         return Err(Refusal::new(ErrorCode::FORBIDDEN, "this is for consoles").into());
@@ -137,7 +138,7 @@ pub(super) async fn bootstrap(
         (status = 404, body = ErrorBody)))]
 pub(super) async fn agent(
     State(app): State<App>,
-    Path(architecture): Path<String>,
+    Named(architecture): Named,
 ) -> Result<Response, Answer> {
     let content = Arc::clone(&app.content);
     let wanted = architecture.clone();
@@ -152,5 +153,5 @@ pub(super) async fn agent(
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_LENGTH, agent.size.to_string()),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+    Ok((headers, Bytes::from_stream(ReaderStream::new(file))).into_response())
 }

@@ -1,24 +1,32 @@
-//! Taking a log out: as text, as JSON Lines, as a page to print or mail.
+//! Taking a log out: as text, as JSON Lines, as a page to print or mail, as bytes.
+//!
+//! Only the bytes are what a console printed. In text and on the page, characters that hide or act are signs, as in the viewer; in
+//! JSON they are escaped, and read as they were.
+
+mod colour;
+mod page;
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad, entry};
+use super::extract::{Named, Params, bad};
+use super::raw::bytes_of;
+use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::log::LogError;
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, response::Redirect};
-use deckport_protocol::rows::Row;
-use deckport_protocol::{Actor, DeploymentId, Level};
+use deckport_protocol::rows::{Row, visible, visible_json};
+use deckport_protocol::{Actor, DeploymentId};
 use serde::Deserialize;
-use std::fmt::Write as _;
 use utoipa::IntoParams;
 
 const PAGE_ROWS: u64 = 2000;
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportParams {
     /// `text` (the default), `jsonl`, `html` or `raw`.
     format: Option<String>,
@@ -36,7 +44,7 @@ enum Form {
     Html,
 }
 
-/// The log, or a stretch of it, to keep elsewhere. `raw` is the bytes as they came, all of them.
+/// The log, or a stretch of it, to keep elsewhere. `raw` is the bytes of these rows as they came.
 #[utoipa::path(get, path = "/api/v1/deployments/{id}/export",
     params(("id" = DeploymentId, Path), ExportParams),
     responses((status = 200, content_type = "text/plain", body = String),
@@ -44,7 +52,7 @@ enum Form {
 pub(super) async fn export(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -53,8 +61,7 @@ pub(super) async fn export(
         Some("jsonl") => (Form::JsonLines, "application/jsonl", "jsonl"),
         Some("html") => (Form::Html, "text/html; charset=utf-8", "html"),
         Some("raw") => {
-            return Ok(Redirect::temporary(&format!("/api/v1/deployments/{}/raw", entry.id))
-                .into_response());
+            return bytes_of(&app, &entry, params.from..params.to.unwrap_or(u64::MAX)).await;
         }
         Some(_) => return Err(bad("format is `text`, `jsonl`, `html` or `raw`")),
     };
@@ -65,7 +72,7 @@ pub(super) async fn export(
     let log = app.deployments.log().clone();
     let stream = entry.head.stream;
     let begin = match form {
-        Form::Html => head(&title),
+        Form::Html => page::begin(&title),
         Form::Text | Form::JsonLines => String::new(),
     };
     // What comes first, the next row, and whether the end was written.
@@ -88,8 +95,7 @@ pub(super) async fn export(
             }
             if next == from {
                 let end = matches!(form, Form::Html) && !ended;
-                let end =
-                    end.then(|| (bytes::Bytes::from("</pre></body></html>\n"), (None, from, true)));
+                let end = end.then(|| (bytes::Bytes::from(page::END), (None, from, true)));
                 return Ok::<_, LogError>(end);
             }
             Ok(Some((bytes::Bytes::from(out), (None, next, ended))))
@@ -103,69 +109,13 @@ pub(super) async fn export(
 fn write_row(out: &mut String, form: Form, row: &Row) {
     match form {
         Form::Text => {
-            out.push_str(&row.text);
+            out.push_str(&visible(&row.text));
             out.push('\n');
         }
         Form::JsonLines => {
-            out.push_str(&serde_json::to_string(row).unwrap_or_default());
+            out.push_str(&visible_json(&serde_json::to_string(row).unwrap_or_default()));
             out.push('\n');
         }
-        Form::Html => {
-            let class = match row.level {
-                Level::Error => "e",
-                Level::Warning => "w",
-                Level::Debug | Level::Info | Level::Notice => "i",
-            };
-            let _ = writeln!(
-                out,
-                "<span id=\"r{}\" class=\"{class}\"><a href=\"#r{}\">{}</a> {}</span>",
-                row.row,
-                row.row,
-                row.row + 1,
-                escaped(&row.text)
-            );
-        }
-    }
-}
-
-/// A page that needs nothing else and runs nothing.
-fn head(title: &str) -> String {
-    let title = escaped(title);
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <style>body{{font:13px/1.5 ui-monospace,monospace;margin:24px;color:#1b1f24;background:#fff}}\
-         h1{{font:600 16px system-ui,sans-serif}}pre{{white-space:pre-wrap;overflow-wrap:anywhere}}\
-         a{{color:#8a929c;text-decoration:none;display:inline-block;min-width:4em;user-select:none}}\
-         .e{{background:#ffebe9}}.w{{background:#fff8c5}}:target{{outline:2px solid #0969da}}\
-         @media(prefers-color-scheme:dark){{body{{color:#d6dae0;background:#14171b}}.e{{background:#4a1d1d}}\
-         .w{{background:#42381a}}}}</style></head><body><h1>{title}</h1><pre>\n"
-    )
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn a_line_is_only_text() {
-        assert_eq!(
-            escaped("</pre><script>alert(\"1\")</script> & more"),
-            "&lt;/pre&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; more"
-        );
+        Form::Html => page::write_row(out, row),
     }
 }

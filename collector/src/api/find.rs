@@ -1,7 +1,8 @@
 //! Finding rows: in one log, and in all that was ever printed.
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad, entry};
+use super::extract::{Named, Params, bad};
+use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::deployment::Entry;
 use crate::log::{Direction, MATCHES, Target, Wanted};
@@ -10,7 +11,7 @@ use crate::query::{
     Simplified, TextTerm, Tree, parts,
 };
 use crate::search::{Histogram, Options, SearchHit, SearchPage, SearchProgress};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use deckport_protocol::{Actor, DeploymentId, Level};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ impl From<Problem> for Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct FindParams {
     #[serde(default)]
     q: String,
@@ -119,7 +121,7 @@ pub(super) struct RowFound {
 pub(super) async fn find(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<FindParams>,
 ) -> Result<Json<RowFound>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -159,7 +161,7 @@ pub(super) struct Matches {
 pub(super) async fn matches(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<FindParams>,
 ) -> Result<Json<Matches>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -183,6 +185,7 @@ pub(super) async fn matches(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SearchParams {
     /// In the search language.
     #[serde(default)]
@@ -245,6 +248,7 @@ pub(super) async fn search(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct CheckParams {
     #[serde(default)]
     q: String,

@@ -1,12 +1,13 @@
 //! What many runs say together: comparisons, signatures of failures, and how long logs are kept.
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad, entry};
+use super::extract::{Body, Named, Params, bad};
+use super::routes::{ErrorBody, entry};
 use crate::analytics::runs::{Chosen, Compared, compared, last_good};
 use crate::analytics::signatures::Signature;
 use crate::auth::Answer;
 use crate::deployment::retention::{Retention, RetentionPolicy, RetentionPreview};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use deckport_protocol::{Actor, DeploymentId, ErrorCode, Refusal};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ fn missing(what: &str) -> Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ComparisonParams {
     /// Another deployment, or `last-good` (the default): the last run of the same template that succeeded before, on the same
     /// hardware if there is one.
@@ -30,7 +32,7 @@ pub(super) struct ComparisonParams {
 pub(super) async fn comparison(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<ComparisonParams>,
 ) -> Result<Json<Compared>, Answer> {
     let this = entry(&app, &actor, &id).await?;
@@ -54,6 +56,7 @@ pub(super) async fn comparison(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SignatureParams {
     /// Only those seen since then, microseconds since the Unix epoch.
     since: Option<i64>,
@@ -84,7 +87,7 @@ pub(super) async fn signatures(
 pub(super) async fn signature(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Signature>, Answer> {
     let found = app.signatures.detail(actor.tenant(), &id).await?;
     found.map(Json).ok_or_else(|| missing("there is no such signature"))
@@ -105,7 +108,7 @@ pub(super) async fn retention(
 pub(super) async fn set_retention(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(policy): Json<RetentionPolicy>,
+    Body(policy): Body<RetentionPolicy>,
 ) -> Result<Json<Retention>, Answer> {
     let tenant = actor.tenant();
     app.deployments.set_retention(tenant, policy).await?;
@@ -121,7 +124,7 @@ pub(super) async fn set_retention(
 pub(super) async fn retention_preview(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(policy): Json<RetentionPolicy>,
+    Body(policy): Body<RetentionPolicy>,
 ) -> Result<Json<RetentionPreview>, Answer> {
     Ok(Json(app.deployments.retention_preview(actor.tenant(), policy).await?))
 }

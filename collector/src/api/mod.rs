@@ -7,9 +7,11 @@ mod consoles;
 mod deploy;
 mod docs;
 mod export;
+mod extract;
 mod find;
 mod history;
 mod needs;
+mod raw;
 mod routes;
 mod saved;
 mod ui;
@@ -74,6 +76,7 @@ pub fn router(app: App) -> Router {
     router
         .merge(routes::sockets())
         .merge(docs::pages(document))
+        .method_not_allowed_fallback(extract::not_allowed)
         .fallback(ui::serve)
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

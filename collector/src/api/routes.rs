@@ -1,21 +1,21 @@
 //! The handlers.
 
 use super::App;
+use super::extract::{Named, Params, bad};
 use crate::auth::{ABILITIES, Answer, Pass};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
 use crate::log::{LogError, Mark};
-use axum::body::Body;
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{StatusCode, request::Parts};
-use axum::response::{IntoResponse, Response};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{
-    Actor, BodyRef, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Pin, Refusal, ServerEpoch,
+    Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Pin, Refusal, ServerEpoch,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -62,23 +62,6 @@ impl From<LogError> for Answer {
     }
 }
 
-pub(super) fn bad(message: impl Into<String>) -> Answer {
-    Answer(Refusal::new(ErrorCode::BAD_REQUEST, message))
-}
-
-/// Query parameters; a mistake in them is answered like any other refusal.
-pub(super) struct Params<T>(pub(super) T);
-
-impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Params<T> {
-    type Rejection = Answer;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
-        Query::<T>::try_from_uri(&parts.uri)
-            .map(|Query(params)| Self(params))
-            .map_err(|error| bad(error.body_text()))
-    }
-}
-
 /// The deployment that a path names.
 pub(super) async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entry>, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such deployment"));
@@ -106,6 +89,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     state: Option<String>,
     /// At most 500, 200 by default.
@@ -149,7 +133,7 @@ pub(super) async fn list(
 pub(super) async fn detail(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<DeploymentDetail>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     let detail = app.deployments.detail(&entry).await?;
@@ -159,6 +143,7 @@ pub(super) async fn detail(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RowsParams {
     /// The first row, from 0.
     from: Option<u64>,
@@ -187,7 +172,7 @@ pub(super) struct RowsPage {
 pub(super) async fn rows(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<RowsParams>,
 ) -> Result<Json<RowsPage>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -209,6 +194,7 @@ pub(super) async fn rows(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LocateParams {
     seq: u64,
 }
@@ -225,7 +211,7 @@ pub(super) struct Located {
 pub(super) async fn locate(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<LocateParams>,
 ) -> Result<Json<Located>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -235,6 +221,7 @@ pub(super) async fn locate(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct MarksParams {
     /// At most 2,000, 400 by default.
     buckets: Option<u64>,
@@ -266,7 +253,7 @@ pub(super) struct Marks {
 pub(super) async fn marks(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<MarksParams>,
 ) -> Result<Json<Marks>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -287,44 +274,8 @@ pub(super) async fn marks(
     }))
 }
 
-/// All output bytes, as they were read from the terminal.
-#[utoipa::path(get, path = "/api/v1/deployments/{id}/raw", params(("id" = DeploymentId, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 404, body = ErrorBody)))]
-pub(super) async fn raw(
-    State(app): State<App>,
-    Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-) -> Result<Response, Answer> {
-    let entry = entry(&app, &actor, &id).await?;
-    let until = entry.durable().seq;
-    let log = app.deployments.log().clone();
-    let stream = entry.head.stream;
-    let chunks = futures_util::stream::try_unfold(1u64, move |next| {
-        let log = log.clone();
-        async move {
-            let frames = log.frames(stream, next, 256 * 1024).await?;
-            let mut bytes = Vec::new();
-            let mut after = next;
-            for stored in frames.iter().filter(|stored| stored.first_seq <= until) {
-                let frame = log.decode(stream, stored)?;
-                for record in frame.records() {
-                    if let BodyRef::Output { bytes: output, .. } = record.body {
-                        bytes.extend_from_slice(output);
-                    }
-                }
-                after = stored.last_seq + 1;
-            }
-            Ok::<_, LogError>((after > next).then_some((bytes::Bytes::from(bytes), after)))
-        }
-    });
-    let name = format!("attachment; filename=\"deployment-{}.log\"", entry.id);
-    let headers =
-        [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(chunks)).into_response())
-}
-
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RecordsParams {
     /// The last sequence number that the reader has.
     #[serde(default)]
@@ -348,7 +299,7 @@ pub(super) struct Records {
 pub(super) async fn records(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(params): Params<RecordsParams>,
 ) -> Result<Json<Records>, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -383,7 +334,7 @@ pub(super) struct Ordered {
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
     if entry.ended() {
@@ -456,16 +407,22 @@ pub(super) fn sockets() -> Router<App> {
         .route("/ws/live", any(live_socket))
 }
 
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+fn upgraded(upgrade: Upgrade) -> Result<WebSocketUpgrade, Answer> {
+    upgrade.map_err(|error| bad(error.body_text()))
+}
+
 async fn console_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(pass): Extension<Pass>,
-    Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    Named(id): Named,
+    upgrade: Upgrade,
 ) -> Result<Response, Answer> {
     let id: DeploymentId = id.parse().map_err(|_| bad("the address names no deployment id"))?;
     let most = app.config.limits.message_bytes;
-    let upgrade = upgrade
+    let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(64 * 1024)
@@ -479,12 +436,12 @@ async fn daemon_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(pass): Extension<Pass>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
 ) -> Result<Response, Answer> {
     let Actor::Console { tenant, console_id } = actor else {
         return Err(Refusal::new(ErrorCode::FORBIDDEN, "this socket is for consoles").into());
     };
-    let upgrade = upgrade
+    let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(64 * 1024)
@@ -500,9 +457,9 @@ async fn live_socket(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(pass): Extension<Pass>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let upgrade = upgrade
+    upgrade: Upgrade,
+) -> Result<Response, Answer> {
+    let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
         // What goes out together goes in one write.
         .write_buffer_size(64 * 1024)
@@ -510,5 +467,5 @@ async fn live_socket(
         .max_message_size(64 * 1024)
         .max_frame_size(64 * 1024);
     let App { live, tasks, .. } = app;
-    upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor, pass)))
+    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor, pass))))
 }

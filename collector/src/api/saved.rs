@@ -1,10 +1,11 @@
 //! Searches that are kept.
 
 use super::App;
-use super::routes::{ErrorBody, Params, bad};
+use super::extract::{Body, Named, Params, bad};
+use super::routes::ErrorBody;
 use crate::auth::Answer;
 use crate::search::{SaveError, SavedSearch, SavedSearchFields};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
@@ -25,6 +26,7 @@ fn missing() -> Answer {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SavedParams {
     /// Minutes east of UTC, for midnight.
     #[serde(default)]
@@ -55,7 +57,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Json(fields): Json<SavedSearchFields>,
+    Body(fields): Body<SavedSearchFields>,
 ) -> Result<(StatusCode, Json<SavedSearch>), Answer> {
     let now_us = app.config.clock.now_us();
     let saved = app.search.save(actor.tenant(), None, &fields, now_us).await?;
@@ -69,8 +71,8 @@ pub(super) async fn create(
 pub(super) async fn change(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    Json(fields): Json<SavedSearchFields>,
+    Named(id): Named,
+    Body(fields): Body<SavedSearchFields>,
 ) -> Result<Json<SavedSearch>, Answer> {
     let id = id.parse().map_err(|_| missing())?;
     let now_us = app.config.clock.now_us();
@@ -84,7 +86,7 @@ pub(super) async fn change(
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
     let there = app.search.delete_saved(actor.tenant(), id).await?;

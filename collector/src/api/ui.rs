@@ -21,9 +21,6 @@ const MISSING: &str = "This collector was built without its web front end. Build
     build) and then the collector, or use the desktop app. The API is documented at /api/docs.\n";
 
 pub(super) async fn serve(State(_): State<App>, method: Method, uri: Uri) -> Response {
-    if method != Method::GET && method != Method::HEAD {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
-    }
     let path = uri.path().trim_start_matches('/');
     if path.starts_with("api/") || path.starts_with("ws/") {
         return crate::auth::Answer(deckport_protocol::Refusal::new(
@@ -31,6 +28,9 @@ pub(super) async fn serve(State(_): State<App>, method: Method, uri: Uri) -> Res
             "there is no such route",
         ))
         .into_response();
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return super::extract::not_allowed().await;
     }
     // A path with an extension is a file; anything else is a route of the page itself.
     let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));

@@ -199,6 +199,7 @@ impl IntoResponse for Answer {
             "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
             "not_found" => StatusCode::NOT_FOUND,
             "not_running" | "not_connected" | "quarantined" => StatusCode::CONFLICT,
+            "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "rate_exceeded" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
             "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
             "unavailable" => StatusCode::SERVICE_UNAVAILABLE,

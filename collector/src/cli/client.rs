@@ -136,32 +136,3 @@ impl Client {
         Ok(socket)
     }
 }
-
-/// Text that came from a console, safe to put on a terminal: no control characters and none that turn
-/// the direction of what follows.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                '\u{fffd}'
-            }
-            c => c,
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn escapes_do_not_reach_the_terminal() {
-        assert_eq!(
-            harmless("a\x1b]0;x\x07b\u{202e}c\r\n"),
-            "a\u{fffd}]0;x\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}"
-        );
-        assert_eq!(harmless("Bay 12 · ünïcode"), "Bay 12 · ünïcode");
-    }
-}

@@ -1,10 +1,12 @@
 //! `logs`: the stream of records, shown as rows, as JSON or as the bytes that it is made of.
 //!
+//! What a console printed does nothing to the terminal that it is shown on, unless `--raw` asks for the bytes as they were.
+//!
 //! One way for all forms: the `records` subscription, resumed behind the last record after a cut.
 
-use super::client::{Client, harmless};
+use super::client::Client;
 use anyhow::Context as _;
-use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
+use deckport_protocol::rows::{Row, RowDeriver, RowRenderer, visible, visible_json};
 use deckport_protocol::{BodyRef, DeploymentId, Frame, Level, Limits};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -143,8 +145,7 @@ impl<W: Write> Printer<W> {
     fn rows(&mut self) -> anyhow::Result<()> {
         for row in self.renderer.take_rows() {
             if self.form == Form::Json {
-                serde_json::to_writer(&mut self.out, &row)?;
-                self.out.write_all(b"\n")?;
+                writeln!(self.out, "{}", visible_json(&serde_json::to_string(&row)?))?;
             } else {
                 writeln!(self.out, "{}", text_of(&row))?;
             }
@@ -166,5 +167,44 @@ fn text_of(row: &Row) -> String {
         Level::Warning => "W ",
         Level::Debug | Level::Info | Level::Notice => "  ",
     };
-    format!("{mark}{}", harmless(&row.text))
+    format!("{mark}{}", visible(&row.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deckport_protocol::{Body, BootId, FrameBuilder, Output, Record};
+
+    /// A line that sets a title, moves, colours, links, rings, reverses and hides.
+    const HOSTILE: &str = "a\x1b]0;title\x07b\x1b[2A\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x1b\\c\x1b]8;;\x1b\\\x07\u{9b}31m\
+         \u{202e}gpj.exe\u{2066}\u{200b}\u{e0041}\r\n";
+
+    fn printed(form: Form) -> String {
+        let mut builder = FrameBuilder::new();
+        let body = Body::Output(Output { bytes: HOSTILE.into(), ..Output::default() });
+        builder.push(&Record { seq: 1, boot_us: 0, at_us: 0, body }.borrow());
+        let frame = builder.finish(BootId::new(), true).expect("it holds a record");
+        let mut printer = Printer {
+            out: Vec::new(),
+            form,
+            deriver: RowDeriver::new(),
+            renderer: RowRenderer::new(0..u64::MAX),
+            seq: 0,
+        };
+        printer.frame(&frame, true).expect("memory takes everything");
+        String::from_utf8(printer.out).expect("it was text")
+    }
+
+    #[test]
+    fn a_hostile_line_does_nothing_to_the_terminal() {
+        assert_eq!(printed(Form::Text), "  abredc31m�gpj.exe���\n");
+        let json = printed(Form::Json);
+        let row: Row = serde_json::from_str(&json).expect("a row");
+        assert_eq!(row.text, "abredc31m\u{202e}gpj.exe\u{2066}\u{200b}\u{e0041}");
+        for shown in [printed(Form::Text), json] {
+            let line = shown.strip_suffix('\n').expect("a line");
+            assert_eq!(visible(line), line, "nothing in it acts");
+        }
+        assert_eq!(printed(Form::Raw), HOSTILE, "the bytes are what they are");
+    }
 }

@@ -1,7 +1,8 @@
 //! `search`: what was found, the newest first.
 
-use super::client::{Client, harmless};
+use super::client::Client;
 use chrono::{Local, Offset as _, TimeZone as _};
+use deckport_protocol::rows::{visible, visible_json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::io::{BufWriter, Write};
@@ -53,7 +54,7 @@ pub(super) async fn run(
         for hit in page["hits"].as_array().into_iter().flatten() {
             if json {
                 out.write_all(if printed == 0 { b"\n" } else { b",\n" })?;
-                serde_json::to_writer(&mut out, hit)?;
+                out.write_all(visible_json(&serde_json::to_string(hit)?).as_bytes())?;
             } else {
                 writeln!(out, "{}", line(hit))?;
             }
@@ -86,5 +87,6 @@ fn line(hit: &Value) -> String {
         Some("warning") => "W",
         _ => " ",
     };
-    harmless(&format!("{at}  {:<16} {level} {}", text(&hit["console_name"]), text(&row["text"])))
+    let line = format!("{at}  {:<16} {level} {}", text(&hit["console_name"]), text(&row["text"]));
+    visible(&line).into_owned()
 }

@@ -1,6 +1,7 @@
 //! `deployments` and `watch`.
 
-use super::client::{Client, harmless};
+use super::client::Client;
+use deckport_protocol::rows::{visible, visible_json};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -33,7 +34,7 @@ fn line(summary: &Value) -> String {
         summary["rows"],
         last
     );
-    harmless(&line).trim_end().to_owned()
+    visible(&line).trim_end().to_owned()
 }
 
 pub(super) async fn deployments(
@@ -61,8 +62,7 @@ pub(super) async fn deployments(
     }
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &all)?;
-        writeln!(out)?;
+        writeln!(out, "{}", visible_json(&serde_json::to_string_pretty(&all)?))?;
     } else if all.is_empty() {
         writeln!(out, "No deployments yet.")?;
     } else {

@@ -1,7 +1,8 @@
 //! Adding and removing consoles.
 
 use super::TokenCommand;
-use super::client::{Client, harmless};
+use super::client::Client;
+use deckport_protocol::rows::visible;
 use hyper::Method;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -59,7 +60,7 @@ pub(super) async fn consoles(client: &Client, json: bool) -> anyhow::Result<()> 
             "{}  {}  {linked}  {}",
             text(&one["id"]),
             text(&one["standing"]),
-            harmless(&text(&one["name"]))
+            visible(&text(&one["name"]))
         );
     }
     Ok(())
@@ -82,7 +83,7 @@ pub(super) async fn order(
     let asked = json!({ "order": order });
     let path = format!("/api/v1/consoles/{id}/order");
     let answer = client.ask(Method::POST, &path, Some(&asked)).await?;
-    let said = harmless(&text(&answer["message"]));
+    let said = visible(&text(&answer["message"]));
     if answer["accepted"] != true {
         anyhow::bail!("the console refused: {said}");
     }

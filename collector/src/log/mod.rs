@@ -31,7 +31,7 @@ mod tail;
 pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
-pub use page::Page;
+pub use page::{Beginning, Page};
 pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
 pub use tail::Room;
 

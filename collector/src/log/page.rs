@@ -7,6 +7,7 @@
 
 use super::{Log, LogError, StreamKey};
 use crate::store::ReadError;
+use deckport_protocol::BodyRef;
 use deckport_protocol::rows::{Row, RowRenderer};
 use std::ops::{ControlFlow, Range};
 
@@ -21,6 +22,13 @@ pub struct Page {
     pub total_rows: u64,
     /// The last durable record.
     pub last_seq: u64,
+}
+
+/// Where a row begins: so many bytes into the data of this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub seq: u64,
+    pub offset: usize,
 }
 
 impl Log {
@@ -83,7 +91,7 @@ impl Log {
             let end = wanted.end.min(opened.block.whole_rows());
             while row < end {
                 let Some(shown) = records.row(row) else { break };
-                text += shown.text.len() + 200;
+                text += shown.shown_bytes() + 200;
                 page.rows.push(shown);
                 if text >= max_bytes {
                     return Ok(page);
@@ -121,7 +129,7 @@ impl Log {
             read += record.data().len();
             let mut enough = renderer.is_complete() || read >= PAGE_READ_BYTES;
             for row in renderer.take_rows() {
-                text += row.text.len() + 200;
+                text += row.shown_bytes() + 200;
                 derived += 1;
                 page.rows.push(row);
                 if text >= max_bytes {
@@ -156,6 +164,46 @@ impl Log {
             // An event without a row of its own stands at the row before it.
             let last = deriver.rows().saturating_sub(1);
             found = Some(open.unwrap_or(rows).min(last));
+            ControlFlow::Break(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Where `row` begins; `None` where it has not begun in the records up to `until`. Output bytes in front of that place belong to
+    /// rows before it, those behind it to none of them.
+    pub async fn beginning(
+        &self,
+        stream: StreamKey,
+        row: u64,
+        until: u64,
+    ) -> Result<Option<Beginning>, LogError> {
+        let Some(seq) = self.frame_of_row(stream, row).await? else { return Ok(None) };
+        let (next, mut deriver) = self.deriver_at(stream, seq).await?;
+        let mut found = None;
+        // Goal: the record that the row begins in. Exits: it is found; behind `until`; the durable end.
+        self.walk(stream, next, |record| {
+            if record.seq > until {
+                return ControlFlow::Break(());
+            }
+            let (open, rows) = (deriver.open_row().is_some(), deriver.rows());
+            deriver.feed(record, &mut ());
+            if deriver.rows() <= row {
+                return ControlFlow::Continue(());
+            }
+            let offset = match record.body {
+                // The first row of a record begins with it, each other one behind a line feed; so does the first where a row is
+                // open.
+                BodyRef::Output { bytes, .. } => {
+                    let line_feeds = row - rows + u64::from(open);
+                    let behind =
+                        line_feeds.checked_sub(1).and_then(|nth| usize::try_from(nth).ok());
+                    let behind = behind.and_then(|nth| memchr::memchr_iter(b'\n', bytes).nth(nth));
+                    behind.map_or(0, |at| at + 1)
+                }
+                BodyRef::Event(_) => 0,
+            };
+            found = Some(Beginning { seq: record.seq, offset });
             ControlFlow::Break(())
         })
         .await?;

@@ -20,12 +20,16 @@ mod derive;
 mod failing;
 mod levels;
 mod line;
+mod link;
 mod markup;
 mod render;
 mod tools;
+mod visible;
 
 pub use derive::{PhaseFact, RowDeriver, RowFact, RowKind, RowSink};
 pub use failing::{FailingLine, FailingLines};
 pub use levels::level_of;
 pub use line::{CLASSIFIED_BYTES, RENDERED_BYTES};
+pub use link::{ADDRESS_BYTES, Link};
 pub use render::{Row, RowRenderer, Span, TextOf, is_plain};
+pub use visible::{visible, visible_char, visible_json};

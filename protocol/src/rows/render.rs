@@ -1,8 +1,9 @@
-//! From bytes to what is drawn: plain text with spans of style. Whatever else a line tries to do to a
-//! terminal (move the cursor, set titles, make links) is left out, so that a hostile line is only text.
+//! From bytes to what is drawn: plain text with spans of style, and beside it where links lead ([`super::link`]). Whatever else a
+//! line tries to do to a terminal (move the cursor, set titles) is left out, so that a hostile line is only text.
 
 use super::derive::{RowFact, RowKind, RowSink};
 use super::line::{Line, RENDERED_BYTES};
+use super::link::{Link, address_of};
 use super::markup::{self, Markup};
 use crate::record::Level;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Row {
     /// Plain text, without control characters.
     pub text: String,
     pub spans: Vec<Span>,
+    /// In order; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// The line is longer than what is shown.
     pub truncated: bool,
     /// The line has not ended yet.
@@ -55,6 +59,13 @@ pub struct RowRenderer {
     text: Option<String>,
     parser: Painter,
     rows: Vec<Row>,
+}
+
+impl Row {
+    /// Bytes of what is shown and where it leads; a little more as JSON.
+    pub fn shown_bytes(&self) -> usize {
+        self.text.len() + self.links.iter().map(|link| link.2.len()).sum::<usize>()
+    }
 }
 
 impl RowRenderer {
@@ -117,9 +128,9 @@ impl RowSink for RowRenderer {
             None => self.line.visible(),
         };
         let bytes = &bytes[..bytes.len().min(RENDERED_BYTES)];
-        let (mut text, mut spans) = self.parser.paint(bytes);
+        let Painted { mut text, mut spans, mut links } = self.parser.paint(bytes);
         if self.text.is_none() {
-            unmark(fact, &mut text, &mut spans);
+            unmark(fact, &mut text, &mut spans, &mut links);
         }
         self.rows.push(Row {
             row: fact.row,
@@ -132,6 +143,7 @@ impl RowSink for RowRenderer {
             step: step.map(str::to_owned),
             text,
             spans,
+            links,
             truncated,
             open: fact.open,
             bytes: fact.bytes,
@@ -209,7 +221,7 @@ impl TextOf {
 }
 
 /// Shows what markup means instead of the markup: the phase's name, the message's text.
-fn unmark(fact: &RowFact, text: &mut String, spans: &mut Vec<Span>) {
+fn unmark(fact: &RowFact, text: &mut String, spans: &mut Vec<Span>, links: &mut Vec<Link>) {
     let shown = match markup::read(text) {
         Some(Markup::Phase(name) | Markup::Group(name)) if fact.kind == RowKind::Phase => name,
         Some(Markup::Message(level, message)) if level == fact.level || level == Level::Debug => {
@@ -217,8 +229,17 @@ fn unmark(fact: &RowFact, text: &mut String, spans: &mut Vec<Span>) {
         }
         _ => return,
     };
-    *text = shown.to_owned();
+    // It stands in the text: colours go, but where its words lead is still told.
+    let utf16 = |text: &str| text.encode_utf16().count() as u32;
+    let before = utf16(&text[..shown.as_ptr() as usize - text.as_ptr() as usize]);
+    let length = utf16(shown);
+    for link in links.iter_mut() {
+        let within = |at: u32| at.saturating_sub(before).min(length);
+        (link.0, link.1) = (within(link.0), within(link.1));
+    }
+    links.retain(|link| link.0 < link.1);
     spans.clear();
+    *text = shown.to_owned();
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -324,23 +345,35 @@ fn extended(values: &mut impl Iterator<Item = u16>, colour_space: bool) -> Optio
     }
 }
 
-/// Turns bytes into text and spans.
+/// What a line's bytes show.
+#[derive(Debug, Default)]
+struct Painted {
+    text: String,
+    spans: Vec<Span>,
+    links: Vec<Link>,
+}
+
+/// Turns bytes into text, spans and links.
 #[derive(Debug, Default)]
 struct Painter {
-    text: String,
+    painted: Painted,
     utf16: u32,
     style: Style,
     /// Where the current style began.
     since: u32,
-    spans: Vec<Span>,
+    /// Where what is printed leads; empty where it leads nowhere.
+    address: String,
+    /// Where the current link, or what is none, began.
+    linked_since: u32,
 }
 
 impl Painter {
-    fn paint(&mut self, bytes: &[u8]) -> (String, Vec<Span>) {
+    fn paint(&mut self, bytes: &[u8]) -> Painted {
         *self = Self::default();
         Parser::new().advance(self, bytes);
         self.restyle(Style::default());
-        (std::mem::take(&mut self.text), std::mem::take(&mut self.spans))
+        self.relink(String::new());
+        std::mem::take(&mut self.painted)
     }
 
     fn restyle(&mut self, style: Style) {
@@ -348,14 +381,28 @@ impl Painter {
             return;
         }
         if self.style != Style::default() && self.utf16 > self.since {
-            self.spans.push(Span(self.since, self.utf16, self.style.tokens()));
+            self.painted.spans.push(Span(self.since, self.utf16, self.style.tokens()));
         }
         self.since = self.utf16;
         self.style = style;
     }
 
+    fn relink(&mut self, address: String) {
+        let address = std::mem::replace(&mut self.address, address);
+        let (begin, end) = (self.linked_since, self.utf16);
+        self.linked_since = end;
+        if address.is_empty() || begin == end {
+            return;
+        }
+        match self.painted.links.last_mut() {
+            // Tools begin a link anew at every word.
+            Some(last) if last.1 == begin && last.2 == address => last.1 = end,
+            _ => self.painted.links.push(Link(begin, end, address)),
+        }
+    }
+
     fn put(&mut self, c: char) {
-        self.text.push(c);
+        self.painted.text.push(c);
         self.utf16 += c.len_utf16() as u32;
     }
 }
@@ -377,13 +424,19 @@ impl Perform for Painter {
             }
             // A backspace takes back what spinners drew.
             0x08 => {
-                if let Some(c) = self.text.pop() {
+                let Painted { text, spans, links } = &mut self.painted;
+                if let Some(c) = text.pop() {
                     self.utf16 -= c.len_utf16() as u32;
                     self.since = self.since.min(self.utf16);
-                    for span in &mut self.spans {
+                    self.linked_since = self.linked_since.min(self.utf16);
+                    for span in spans.iter_mut() {
                         span.1 = span.1.min(self.utf16);
                     }
-                    self.spans.retain(|span| span.0 < span.1);
+                    for link in links.iter_mut() {
+                        link.1 = link.1.min(self.utf16);
+                    }
+                    spans.retain(|span| span.0 < span.1);
+                    links.retain(|link| link.0 < link.1);
                 }
             }
             _ => {}
@@ -395,6 +448,12 @@ impl Perform for Painter {
             let mut style = self.style;
             style.apply(params);
             self.restyle(style);
+        }
+    }
+
+    fn osc_dispatch(&mut self, params: &[&[u8]], _bell_terminated: bool) {
+        if let Some(address) = address_of(params) {
+            self.relink(address);
         }
     }
 }

@@ -88,6 +88,10 @@ describe('the Deployment screen', () => {
   const rows = Array.from({ length: total }, (_, i) =>
     row(i, { text: i === 20 ? hostile : `line ${i}`, level: i === 20 ? 'error' : 'info' }),
   );
+  rows[21] = row(21, {
+    text: 'see https://bank.example/login',
+    links: [[4, 30, 'https://evil.example/login?next=https%3A%2F%2Fbank.example']],
+  });
   const answer: Answer = (request) => {
     const url = new URL(request.path, 'http://x');
     if (url.pathname.endsWith('/rows')) {
@@ -144,6 +148,28 @@ describe('the Deployment screen', () => {
     expect(screen.getByTestId('failure-card')).toHaveTextContent('exit 100');
     expect(screen.queryByRole('button', { name: 'Cancel…' })).toBeNull();
     expect(await violations(page.container)).toEqual([]);
+  });
+
+  it('shows where a link of a tool leads, and opens it only when told to', async () => {
+    const { host } = await open(failed);
+    const openAddress = vi.fn(async () => undefined);
+    Object.assign(host, { openAddress });
+    const address = 'https://evil.example/login?next=https%3A%2F%2Fbank.example';
+    const link = await waitFor(() => {
+      const found = document.querySelector<HTMLElement>('[data-row="21"] [data-link]');
+      expect(found).not.toBeNull();
+      return found!;
+    });
+    expect(link).toHaveTextContent('https://bank.example/login');
+    expect(link.title).toBe(address);
+    const user = userEvent.setup();
+    await user.click(link);
+    expect(await screen.findByTestId('address')).toHaveTextContent(address);
+    expect(screen.getByText('evil.example')).toBeInTheDocument();
+    expect(screen.getByRole('alert')).toHaveTextContent('another address');
+    expect(openAddress).not.toHaveBeenCalled();
+    await user.click(screen.getByRole('button', { name: 'Open' }));
+    expect(openAddress).toHaveBeenCalledExactlyOnceWith(address);
   });
 
   it('says plainly that a deployment is not there', async () => {

@@ -170,7 +170,7 @@ export class Api {
     return this.host.download(this.connection, at(id, '/raw'), suggestedName);
   }
 
-  /** The whole log or a range of it as a file; `raw` is always the whole. */
+  /** The whole log or a range of it as a file; `raw` is the bytes of these rows. */
   downloadAs(
     id: string,
     format: ExportFormat,
@@ -249,7 +249,7 @@ function accepted(answer: HostResponse): HostResponse {
 function exportPath(id: string, format: ExportFormat, range: RowRange | null): string {
   const path = withQuery(at(id, '/export'), { format });
   // row 0 is a place to begin like any other
-  return range === null || format === 'raw' ? path : `${path}&from=${range.from}&to=${range.to}`;
+  return range === null ? path : `${path}&from=${range.from}&to=${range.to}`;
 }
 
 function at(id: string, rest: string): string {

@@ -38,8 +38,11 @@ export type DeploymentDetail = Omit<Schemas['DeploymentDetail'], 'context'> & {
 /** `[start, end, style]`: UTF-16 offsets into the row's text, style as space-separated tokens. */
 export type Span = [start: number, end: number, style: string];
 
+/** `[start, end, address]`: UTF-16 offsets into the row's text, and where a tool says that these words lead. */
+export type RowLink = [start: number, end: number, address: string];
+
 /** OpenAPI cannot say "a list of three"; the rest of the row is as generated. */
-export type Row = Omit<Schemas['Row'], 'spans'> & { spans: Span[] };
+export type Row = Omit<Schemas['Row'], 'spans' | 'links'> & { spans: Span[]; links?: RowLink[] };
 export type RowsPage = Omit<Schemas['RowsPage'], 'rows'> & { rows: Row[] };
 export type WindowSnapshot = Omit<Schemas['WindowSnapshot'], 'rows'> & { rows: Row[] };
 export type WindowDelta = Omit<Schemas['WindowDelta'], 'rows'> & { rows: Row[] };

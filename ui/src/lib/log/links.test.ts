@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { summary } from '../../test/fixtures';
 import { findAll, pieces } from './ansi';
 import { chosenRows, fileName } from './exporting';
-import { findLinks } from './links';
+import { findLinks, linksIn } from './links';
 import { ROW_END } from './selection.svelte';
 import { visibleControls } from './text';
 
@@ -33,6 +33,35 @@ describe('web addresses', () => {
 
   it('are bounded in number', () => {
     expect(findLinks('https://a.example/ '.repeat(500))).toHaveLength(40);
+  });
+
+  it('are told where a tool made words a link', () => {
+    const text = 'see the log at https://a.example/b';
+    expect(linksIn(text, [[4, 11, 'https://docs.example/x']])).toEqual([
+      { start: 4, end: 11, address: 'https://docs.example/x', host: 'docs.example', disguised: false },
+      { start: 15, end: 34, address: 'https://a.example/b', host: 'a.example' },
+    ]);
+    expect(linksIn(text)).toEqual(findLinks(text));
+  });
+
+  it('that words only pretend to are not where they lead', () => {
+    const text = 'https://bank.example/login now';
+    const [link, ...others] = linksIn(text, [[8, 20, 'https://u@evil.example/']]);
+    expect(link).toMatchObject({ host: 'evil.example', address: 'https://u@evil.example/', disguised: true });
+    expect(others).toEqual([]);
+    expect(linksIn(text, [[0, 26, 'https://bank.example/other']])[0]).toMatchObject({ disguised: false });
+  });
+
+  it('are of the web, whatever a collector says', () => {
+    for (const address of [
+      'javascript:alert(1)',
+      'file:///etc/passwd',
+      'data:text/html,x',
+      'https://',
+      'x',
+    ]) {
+      expect(linksIn('words', [[0, 5, address]])).toEqual([]);
+    }
   });
 
   it('are pieces of their own, whatever else is marked there', () => {

@@ -1,7 +1,9 @@
 /**
- * Web addresses in a row's text. Text from a console may be hostile, so an address is only ever shown and copied as the URL
- * standard reads it: its host in ASCII (a look-alike letter shows as `xn--…`), everything else escaped. Pure.
+ * Web addresses in a row: those in its text, and those behind words that its tool made a link. What comes from a console may be
+ * hostile, so an address is only ever shown and copied as the URL standard reads it: its host in ASCII (a look-alike letter shows
+ * as `xn--…`), everything else escaped. Pure.
  */
+import type { RowLink } from '../api/types';
 import type { Range } from './ansi';
 
 export interface WebLink extends Range {
@@ -9,6 +11,8 @@ export interface WebLink extends Range {
   address: string;
   /** Where it leads: host and port, without the name and password that may stand before them. */
   host: string;
+  /** The words name an address on another host. */
+  disguised?: boolean;
 }
 
 /** A row with more is a list of addresses; the first ones are enough to click. */
@@ -25,13 +29,8 @@ export function findLinks(text: string): WebLink[] {
   for (const match of text.matchAll(ADDRESS)) {
     if (links.length >= MOST_LINKS) break;
     const found = trimmed(match[0]);
-    let url: URL;
-    try {
-      url = new URL(found);
-    } catch {
-      continue;
-    }
-    if ((url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '') continue;
+    const url = webAddress(found);
+    if (!url) continue;
     links.push({
       start: match.index,
       end: match.index + found.length,
@@ -40,6 +39,33 @@ export function findLinks(text: string): WebLink[] {
     });
   }
   return links;
+}
+
+/** All links of a row, in order. Where a tool says that words lead somewhere, that counts, whatever they say themselves. */
+export function linksIn(text: string, made: readonly RowLink[] = []): WebLink[] {
+  const said = findLinks(text);
+  const links: WebLink[] = [];
+  for (const [start, end, address] of made.slice(0, MOST_LINKS)) {
+    const url = webAddress(address);
+    if (!url) continue;
+    const disguised = said.some((named) => overlap(named, { start, end }) && named.host !== url.host);
+    links.push({ start, end, address: url.href, host: url.host, disguised });
+  }
+  const left = said.filter((named) => !links.some((link) => overlap(named, link)));
+  return [...links, ...left].sort((a, b) => a.start - b.start);
+}
+
+function overlap(a: Range, b: Range): boolean {
+  return a.start < b.end && b.start < a.end;
+}
+
+function webAddress(text: string): URL | null {
+  try {
+    const url = new URL(text);
+    return (url.protocol === 'http:' || url.protocol === 'https:') && url.hostname !== '' ? url : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Without the full stop of a sentence, and without a closing bracket that was opened before the address. */

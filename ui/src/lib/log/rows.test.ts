@@ -88,6 +88,14 @@ describe('hostile text', () => {
     expect(shown).toContain('␛');
     expect(shown).not.toMatch(/[\u202e\u2066\u0007\u007f\u009b]/);
   });
+
+  it('shows what is not seen at all, and leaves alone what words and emoji are made of', () => {
+    const text = 'in\u200bvi\u00adsi\ufeffble\u{e0041}\u2028';
+    expect(visibleControls(text)).toBe('in�vi�si�ble���');
+    expect(visibleControls(text)).toHaveLength(text.length);
+    const fine = 'ünïcode \t 👩\u200d🔧 می\u200cخواهم';
+    expect(visibleControls(fine)).toBe(fine);
+  });
 });
 
 describe('selection', () => {

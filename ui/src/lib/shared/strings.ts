@@ -155,6 +155,7 @@ export const t = {
     aroundMenu: 'Lines around matches',
     address: 'Web address in this line',
     leadsTo: 'Leads to',
+    disguised: 'The line shows another address than the one that it leads to.',
     copyAddress: 'Copy',
     openAddress: 'Open',
     addressCopied: 'Address copied',
