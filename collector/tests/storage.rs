@@ -402,7 +402,8 @@ async fn one_damaged_block_keeps_no_other_from_being_sealed_and_merged() {
     let log = opened.deployments.log();
     let damaged = log.stored().blocks;
     log.merge_all().await.unwrap();
-    assert_eq!(log.stored().blocks, damaged, "what cannot be read stays as it is");
+    // More may have been sealed meanwhile.
+    assert!(log.stored().blocks >= damaged, "what cannot be read stays as it is");
     feed(&opened, &other, 1..=4000).await;
     eventually("the other is sealed", async || log.stored().blocks > damaged + 8).await;
     log.merge_all().await.unwrap();

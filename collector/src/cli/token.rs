@@ -83,7 +83,8 @@ pub(super) async fn order(
     let asked = json!({ "order": order });
     let path = format!("/api/v1/consoles/{id}/order");
     let answer = client.ask(Method::POST, &path, Some(&asked)).await?;
-    let said = visible(&text(&answer["message"]));
+    let said = text(&answer["message"]);
+    let said = visible(&said);
     if answer["accepted"] != true {
         anyhow::bail!("the console refused: {said}");
     }

@@ -4,6 +4,91 @@
  */
 
 export interface paths {
+    "/api/v1/console/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Renews a console's certificate, for a new key. */
+        post: operations["renew"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/console/script": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The script of the console's template; empty where it has none. */
+        get: operations["template_script"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/consoles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All consoles. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/consoles/{id}/order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tells a console to do something; it must be connected. */
+        post: operations["order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/consoles/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Removes a console: its certificate counts no more, and what it has open ends at once. What it sent stays. */
+        post: operations["revoke"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/deployments": {
         parameters: {
             query?: never;
@@ -259,6 +344,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Adds a console that knows a code. */
+        post: operations["join"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/join-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Codes that were given out; the codes themselves are not known any more. */
+        get: operations["invitations"];
+        put?: never;
+        /** Makes a code to add consoles with. */
+        post: operations["invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/join-tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a code back. */
+        delete: operations["take_back"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -398,6 +535,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The templates that consoles can be added with. */
+        get: operations["templates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tickets": {
         parameters: {
             query?: never;
@@ -409,6 +563,40 @@ export interface paths {
         put?: never;
         /** A ticket for one socket or download, good for 30 seconds. */
         post: operations["ticket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deploy/agent/{architecture}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The agent for an architecture, as `uname -m` says it. */
+        get: operations["agent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deploy/console": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The script that adds a console: `curl … | bash`. */
+        get: operations["bootstrap"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -500,11 +688,40 @@ export interface components {
              */
             same_rows: number;
         };
+        Console: {
+            agent_version: string | null;
+            /** Format: int64 */
+            certificate_ends_at: number | null;
+            /** Format: int64 */
+            first_seen_at: number;
+            health: components["schemas"]["Health"] | null;
+            id: components["schemas"]["ConsoleId"];
+            /** Format: int64 */
+            last_seen_at: number;
+            /**
+             * Format: int64
+             * @description Its daemon is connected since then.
+             */
+            linked_since: number | null;
+            name: string;
+            standing: components["schemas"]["ConsoleStanding"];
+            template: string | null;
+            venue: string;
+        };
         /**
          * Format: uuid
          * @description One machine in a venue.
          */
         ConsoleId: string;
+        /**
+         * @description How an enrolled console stands.
+         * @enum {string}
+         */
+        ConsoleStanding: "enrolled" | "revoked" | "locked" | "unenrolled";
+        Consoles: {
+            /** @description By name. */
+            consoles: components["schemas"]["Console"][];
+        };
         /** @description By topic. */
         Delta: components["schemas"]["FleetDelta"] | components["schemas"]["DeploymentDelta"] | components["schemas"]["WindowDelta"] | components["schemas"]["SearchDelta"];
         DeploymentDelta: {
@@ -671,6 +888,54 @@ export interface components {
         FleetSnapshot: {
             deployments: components["schemas"]["DeploymentSummary"][];
         };
+        /** @description How a console does, as it says so. */
+        Health: {
+            /**
+             * Format: int64
+             * @description How far its clock is ahead of the collector's, microseconds; none before it was measured.
+             * @default null
+             */
+            clock_ahead_us: number | null;
+            /**
+             * Format: int64
+             * @description Of the file system that its state is on.
+             * @default 0
+             */
+            disk_bytes: number;
+            /**
+             * Format: int64
+             * @default 0
+             */
+            disk_free_bytes: number;
+            /**
+             * Format: int64
+             * @description Runs that it keeps because the collector does not have all of them.
+             * @default 0
+             */
+            kept_runs: number;
+            /**
+             * Format: double
+             * @description Processes that ran or waited to, on average over a minute.
+             * @default 0
+             */
+            load: number;
+            /**
+             * Format: int64
+             * @default 0
+             */
+            memory_available_bytes: number;
+            /**
+             * Format: int64
+             * @default 0
+             */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Seconds since it was booted.
+             * @default 0
+             */
+            uptime_s: number;
+        };
         /** @description Matching rows over time. */
         Histogram: {
             /** @description Rows of level error among them. */
@@ -711,8 +976,11 @@ export interface components {
             abilities: string[];
             /** @description Where consoles reach it. */
             listen: string | null;
+            next_pin: components["schemas"]["Pin"] | null;
             /** Format: int64 */
             now_at: number;
+            /** @description By what clients know it. */
+            pin: components["schemas"]["Pin"];
             /** Format: int32 */
             protocol: number;
             server_epoch: components["schemas"]["ServerEpoch"];
@@ -723,6 +991,75 @@ export interface components {
             token_file: string | null;
             venue: string;
             version: string;
+        };
+        Invitation: {
+            /** Format: int64 */
+            created_at: number;
+            /** Format: int64 */
+            expires_at: number;
+            id: string;
+            /** Format: int64 */
+            most_uses: number;
+            state: components["schemas"]["JoinState"];
+            template: string;
+            /** Format: int64 */
+            uses: number;
+            venue: string;
+        };
+        Invitations: {
+            /** @description The newest first. */
+            invitations: components["schemas"]["Invitation"][];
+        };
+        Invite: {
+            template: string;
+            /**
+             * Format: int64
+             * @description Seconds that the code is good for: 900 unless said otherwise, at most a week.
+             */
+            ttl_s?: number | null;
+            /**
+             * Format: int64
+             * @description Consoles that it lets in: 1 unless said otherwise, at most 500.
+             */
+            uses?: number | null;
+            /** @description The venue's name; the collector's own when it is left out. */
+            venue?: string | null;
+        };
+        /** @description `POST /api/v1/join`: somebody typed a code at a console. */
+        Join: {
+            agent_version: string;
+            /** @description As it was typed. */
+            code: string;
+            console_id: components["schemas"]["ConsoleId"];
+            name: string;
+            /** @description A PKCS #10 request in PEM, signed with the console's key. Only the key counts. */
+            request: string;
+        };
+        /**
+         * @description How a code stands.
+         * @enum {string}
+         */
+        JoinState: "open" | "used" | "expired" | "revoked";
+        /** @description The answer to both. */
+        Joined: {
+            /** @description PEM. */
+            certificate: string;
+            console_id: components["schemas"]["ConsoleId"];
+            /**
+             * Format: int64
+             * @description When the certificate ends, microseconds since the Unix epoch by the collector's clock.
+             */
+            ends_at: number;
+            /** @description The collector's key, and the one after it: from now on either is the right one. */
+            pins: components["schemas"]["Pin"][];
+            /**
+             * Format: int64
+             * @description The console renews it after so many seconds.
+             */
+            renew_after_s: number;
+            template: string;
+            /** @description The venue's name. */
+            venue: string;
         };
         LastLine: {
             level: components["schemas"]["Level"];
@@ -735,6 +1072,14 @@ export interface components {
          * @enum {string}
          */
         Level: "debug" | "info" | "notice" | "warning" | "error";
+        Line: {
+            /** @description `HOST:PORT`. */
+            authority: string;
+            /** @description The same in three steps, to read the script before it is run. */
+            careful: string;
+            /** @description Downloads, checks and runs. */
+            line: string;
+        };
         /**
          * @description A stretch of a row's text that is a link: begin and end in UTF-16 code units, then the address as the tool gave it. To be shown,
          *     never to be followed unseen.
@@ -848,11 +1193,37 @@ export interface components {
              */
             until: number;
         };
+        /** @description A code, and how to come with it. */
+        NewInvitation: {
+            /** @description Shown this once, to be typed at the console. */
+            code: string;
+            invitation: components["schemas"]["Invitation"];
+            /** @description The lines to paste at the console, one for each address that the collector may be reached by, the likeliest first. */
+            lines: components["schemas"]["Line"][];
+            /** @description Only programs on the collector's own machine reach it. */
+            only_here: boolean;
+            pin: components["schemas"]["Pin"];
+            /** @description The pin, shortened for two people to compare. */
+            pin_short: string;
+        };
+        NewOrder: {
+            order: components["schemas"]["OrderWord"];
+        };
+        OrderAnswer: {
+            accepted: boolean;
+            /** @description What the console says to it. */
+            message: string;
+        };
         /**
          * Format: uuid
          * @description An order from the collector to an agent, answered by an `order_result` record.
          */
         OrderId: string;
+        /**
+         * @description What a console can be told to do.
+         * @enum {string}
+         */
+        OrderWord: "deploy" | "renew";
         Ordered: {
             order_id: components["schemas"]["OrderId"];
         };
@@ -920,6 +1291,11 @@ export interface components {
         };
         /** @enum {string} */
         PhaseState: "pending" | "running" | "succeeded" | "warned" | "failed" | "skipped" | "interrupted";
+        /**
+         * @description The hash of a collector's public key.
+         * @example sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
+         */
+        Pin: string;
         Presence: {
             kind: components["schemas"]["PresenceKind"];
             /** Format: int64 */
@@ -956,6 +1332,11 @@ export interface components {
             /** @description A sentence for a person: what is wrong and what to do. */
             message: string;
             retryable: boolean;
+        };
+        /** @description `POST /api/v1/console/renew`, with a certificate that counts or has only ended. */
+        Renew: {
+            /** @description Like [`Join::request`], for a new key. */
+            request: string;
         };
         /** @description What is kept now. */
         Retention: {
@@ -1303,6 +1684,10 @@ export interface components {
              */
             tz?: number;
         };
+        Templates: {
+            /** @description By name. */
+            templates: string[];
+        };
         Ticket: {
             /** Format: int64 */
             expires_at: number;
@@ -1368,6 +1753,143 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    renew: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Renew"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    template_script: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-shellscript": string;
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Consoles"];
+                };
+            };
+        };
+    };
+    order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConsoleId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewOrder"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderAnswer"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConsoleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: {
@@ -1863,6 +2385,122 @@ export interface operations {
             };
         };
     };
+    join: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Join"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    invitations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitations"];
+                };
+            };
+        };
+    };
+    invite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Invite"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewInvitation"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    take_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     retention: {
         parameters: {
             query?: never;
@@ -2152,6 +2790,25 @@ export interface operations {
             };
         };
     };
+    templates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Templates"];
+                };
+            };
+        };
+    };
     ticket: {
         parameters: {
             query?: never;
@@ -2170,6 +2827,62 @@ export interface operations {
                 };
             };
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                architecture: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    bootstrap: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-shellscript": string;
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
