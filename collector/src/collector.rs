@@ -3,7 +3,8 @@
 use crate::analytics::signatures::Signatures;
 use crate::api::{App, router};
 use crate::auth::{
-    Auth, Authority, AuthorityError, Enrolment, LocalToken, Tickets, TokenError, tls_server,
+    Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords, Tickets,
+    TokenError, tls_server,
 };
 use crate::config::Config;
 use crate::content::Content;
@@ -130,7 +131,10 @@ impl Collector {
         let authority = Arc::new(authority?);
         let enrolment = Enrolment::open(Arc::clone(&store), Arc::clone(&authority)).await?;
         let tls = tls_server(&authority)?;
-        let auth = Arc::new(Auth { local, tickets: Tickets::default(), authority, enrolment });
+        let passwords = Passwords::new().ok_or(TokenError::Random)?;
+        let operators = Operators::open(Arc::clone(&store), passwords).await?;
+        let tickets = Tickets::default();
+        let auth = Arc::new(Auth { local, tickets, authority, enrolment, operators });
         let server_epoch = epoch(&store).await?;
         let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
         storage.spawn(log.clone().keep_sealing(storage_stop.clone()));

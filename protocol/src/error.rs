@@ -35,6 +35,10 @@ codes! {
     CERTIFICATE_ENDED = "certificate_ended", false;
     /// The code to join with is unknown, used, expired or taken back.
     CODE_REFUSED = "code_refused", false;
+    /// The login, the password or the second factor is wrong, or the operator is shut out.
+    LOGIN_REFUSED = "login_refused", false;
+    /// The password is right; the digits of the authenticator app are needed as well.
+    CODE_NEEDED = "code_needed", false;
     /// The port speaks TLS.
     TLS_REQUIRED = "tls_required", false;
     /// A TLS handshake that came to no end; only counted.

@@ -1,6 +1,6 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, bundle, consoles, deploy, export, find, history, raw, routes, saved};
+use super::{App, bundle, consoles, deploy, export, find, history, operators, raw, routes, saved};
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
@@ -65,6 +65,17 @@ pub(super) fn router() -> OpenApiRouter<App> {
                 .routes(routes!(bundle::import))
                 .layer(DefaultBodyLimit::max(bundle::BUNDLE_BYTES)),
         )
+        .routes(routes!(operators::login))
+        .routes(routes!(operators::logout))
+        .routes(routes!(operators::me))
+        .routes(routes!(operators::change_password))
+        .routes(routes!(operators::begin_second_factor, operators::take_second_factor))
+        .routes(routes!(operators::drop_second_factor))
+        .routes(routes!(operators::list, operators::create))
+        .routes(routes!(operators::change))
+        .routes(routes!(operators::sessions))
+        .routes(routes!(operators::end_session))
+        .routes(routes!(operators::give_token))
         .routes(routes!(consoles::list))
         .routes(routes!(consoles::revoke))
         .routes(routes!(consoles::order))

@@ -10,7 +10,7 @@ use super::App;
 use super::extract::{Named, Params, bad};
 use super::raw::bytes_of;
 use super::routes::{ErrorBody, entry};
-use crate::auth::Answer;
+use crate::auth::{Answer, RAW};
 use crate::log::LogError;
 use axum::Extension;
 use axum::body::Body;
@@ -61,6 +61,7 @@ pub(super) async fn export(
         Some("jsonl") => (Form::JsonLines, "application/jsonl", "jsonl"),
         Some("html") => (Form::Html, "text/html; charset=utf-8", "html"),
         Some("raw") => {
+            RAW.demand(&actor)?;
             return bytes_of(&app, &entry, params.from..params.to.unwrap_or(u64::MAX)).await;
         }
         Some(_) => return Err(bad("format is `text`, `jsonl`, `html` or `raw`")),

@@ -11,6 +11,7 @@ mod extract;
 mod find;
 mod history;
 mod needs;
+mod operators;
 mod raw;
 mod routes;
 mod saved;

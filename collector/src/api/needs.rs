@@ -1,6 +1,6 @@
 //! What each route needs of who asks.
 
-use crate::auth::Need;
+use crate::auth::{Need, RAW};
 use axum::http::Method;
 use deckport_protocol::Role;
 
@@ -19,11 +19,22 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/api/v1/console/renew" => Need::Renewing,
         "/api/v1/console/script" | "/ws/console" => Need::Console,
         "/ws/deployment/{deployment_id}" => Need::Streams,
+        "/api/v1/login" => Need::Nothing,
+        // Everybody, for themselves.
+        "/api/v1/logout"
+        | "/api/v1/me"
+        | "/api/v1/me/password"
+        | "/api/v1/me/second-factor"
+        | "/api/v1/me/second-factor/remove"
+        | "/api/v1/sessions"
+        | "/api/v1/sessions/{id}"
+        | "/api/v1/api-tokens" => Need::Role(Role::Viewer),
+        // Who else is let in is the admins' business.
+        "/api/v1/operators" | "/api/v1/operators/{id}" => Need::Role(Role::Admin),
         "/ws/live" | "/api/v1/tickets" | "/api/v1/search/check" => Need::Role(Role::Viewer),
-        // Raw bytes may hold what a terminal would obey.
-        "/api/v1/deployments/{id}/raw" | "/api/v1/deployments/{id}/bundle" => {
-            Need::Role(Role::Operator)
-        }
+        "/api/v1/deployments/{id}/raw"
+        | "/api/v1/deployments/{id}/records"
+        | "/api/v1/deployments/{id}/bundle" => RAW,
         "/api/v1/deployments/{id}/cancel"
         | "/api/v1/import"
         | "/api/v1/join-tokens"

@@ -334,7 +334,7 @@ impl Enrolment {
         let open = {
             let mut state = self.state();
             let known = state.roll.get(console);
-            if !known.is_some_and(|known| known.tenant.organisation_id == organisation) {
+            if known.is_none_or(|known| known.tenant.organisation_id != organisation) {
                 return Ok(false);
             }
             state.roll.set(console, Standing::Revoked);

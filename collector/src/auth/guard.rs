@@ -1,6 +1,6 @@
 //! The middleware in front of every route: Host, Origin, then who is asking.
 
-use super::{Auth, ConsoleCertificate, Credential};
+use super::{Auth, ConsoleCertificate, Credential, GrantId};
 use crate::config::Clock;
 use crate::metrics::Metrics;
 use axum::Json;
@@ -48,6 +48,11 @@ pub enum Need {
 }
 
 impl Need {
+    /// What to say to somebody who does not meet it. For what only a handler can tell: a parameter, a topic.
+    pub fn demand(self, actor: &Actor) -> Result<(), Refusal> {
+        if self.is_met_by(actor) { Ok(()) } else { Err(forbidden(self)) }
+    }
+
     fn is_met_by(self, actor: &Actor) -> bool {
         match (self, actor) {
             (Self::Nothing, _) => true,
@@ -64,6 +69,9 @@ impl Need {
         }
     }
 }
+
+/// What raw bytes need: they may hold what a terminal would obey.
+pub const RAW: Need = Need::Role(Role::Operator);
 
 /// What a route needs, by its method and its path as it is written in the router; none for what no route matches.
 pub(super) type Needs = fn(&Method, Option<&str>, &str) -> Need;
@@ -145,11 +153,12 @@ impl Guarded {
                     "a socket opened with a ticket must state its Origin",
                 ));
             }
-            if !need.is_met_by(&asking.actor) {
-                return Err(forbidden(need));
-            }
+            need.demand(&asking.actor)?;
             parts.extensions.insert(asking.actor);
             parts.extensions.insert(asking.pass);
+            if let Some(grant) = asking.grant {
+                parts.extensions.insert(GrantId(grant));
+            }
         }
         Ok(Request::from_parts(parts, body))
     }
@@ -193,9 +202,8 @@ impl IntoResponse for Answer {
         let code = &self.0.code;
         let status = match code.as_str() {
             "unauthenticated" | "certificate_ended" => StatusCode::UNAUTHORIZED,
-            "forbidden" | "wrong_origin" | "revoked" | "locked" | "code_refused" => {
-                StatusCode::FORBIDDEN
-            }
+            "forbidden" | "wrong_origin" | "revoked" | "locked" | "code_refused"
+            | "login_refused" | "code_needed" => StatusCode::FORBIDDEN,
             "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
             "not_found" => StatusCode::NOT_FOUND,
             "not_running" | "not_connected" | "quarantined" => StatusCode::CONFLICT,

@@ -2,6 +2,7 @@
 
 mod client;
 mod logs;
+mod operator;
 mod search;
 mod serve;
 mod show;
@@ -81,6 +82,9 @@ enum Command {
     /// Codes to add consoles with.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// People who may log in.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Lists consoles.
     Consoles {
         #[command(flatten)]
@@ -109,6 +113,49 @@ enum Command {
     Store(StoreCommand),
     /// Prints the OpenAPI document.
     Openapi,
+}
+
+/// Roles, as they are written.
+const ROLES: [&str; 4] = ["viewer", "operator", "tournament_director", "admin"];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorCommand {
+    /// Lets somebody log in. The password is asked for.
+    Add {
+        /// What they type to log in.
+        login: String,
+        /// Their name [default: the login].
+        #[arg(long)]
+        name: Option<String>,
+        /// What they may do.
+        #[arg(long, default_value = "operator", value_parser = ROLES)]
+        role: String,
+        /// Read the password from this file instead.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists those who may log in.
+    List {
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Gives somebody a new password; what they have open ends.
+    Password {
+        login: String,
+        /// Read the password from this file instead.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Take the second factor away as well: the phone is lost.
+        #[arg(long)]
+        forget_second_factor: bool,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -274,6 +321,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
         Command::Token(command) => token::run(command).await?,
+        Command::Operator(command) => operator::run(command).await?,
         Command::Consoles { target, json } => {
             token::consoles(&client::Client::new(&target)?, json).await?;
         }

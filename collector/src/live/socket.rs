@@ -3,7 +3,7 @@
 use super::Live;
 use super::follow::{Control, Out, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
-use crate::auth::Pass;
+use crate::auth::{Pass, RAW};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
@@ -154,6 +154,11 @@ fn handle(
             let topics = ["fleet", "deployment", "window", "records", "search"];
             if !topics.contains(&subscribe.topic.as_str()) {
                 return refuse(ErrorCode::BAD_REQUEST, "there is no such topic");
+            }
+            if subscribe.topic == "records"
+                && let Err(refusal) = RAW.demand(actor)
+            {
+                return refuse(refusal.code, &refusal.message);
             }
             let stop = all.child_token();
             let control = Arc::new(Control::new(&subscribe, watch::Sender::new(0)));

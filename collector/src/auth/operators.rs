@@ -1,0 +1,744 @@
+//! People, their roles, and what they are known by after logging in.
+//!
+//! All of it is in memory and read from the store at the start; each change is durable before it is answered. Of sessions and of
+//! programs' tokens only hashes are kept.
+//!
+//! What must hold: an operator's role is asked at each request, so a change takes effect at once; what was taken back ends what is
+//! open at once ([`Pass`]); the last admin is never taken away.
+
+use super::lockout::Lockout;
+use super::password::{self, Passwords};
+use super::{Asking, Credential, Pass};
+use crate::store::{ReadError, Statement, Store, Write, WriteError};
+use deckport_protocol::{
+    Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Tenant, VenueId,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A session that is not used for so long has ended …
+const SESSION_IDLE_US: i64 = 7 * 86_400_000_000;
+/// … and any after so long.
+const SESSION_US: i64 = 30 * 86_400_000_000;
+/// How long a program's token is good at most.
+pub const LONGEST_TOKEN_US: i64 = 366 * 86_400_000_000;
+/// When something was last used is stored at most so often.
+const STORED_EVERY_US: i64 = 60_000_000;
+const NAME: usize = 120;
+/// Grants that one operator holds at once.
+const MOST_GRANTS: usize = 100;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+fn bad(text: impl Into<String>) -> OperatorError {
+    Refusal::new(ErrorCode::BAD_REQUEST, text).into()
+}
+
+fn missing() -> OperatorError {
+    Refusal::new(ErrorCode::NOT_FOUND, "there is no such operator").into()
+}
+
+/// A person.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    pub id: OperatorId,
+    pub organisation_id: OrganisationId,
+    pub login: String,
+    pub name: String,
+    password: String,
+    totp: Option<String>,
+    totp_step: i64,
+    /// By venue; none: in all venues of the organisation.
+    pub roles: BTreeMap<Option<VenueId>, Role>,
+    pub created_at: i64,
+    pub disabled_at: Option<i64>,
+}
+
+impl Operator {
+    pub const fn has_second_factor(&self) -> bool {
+        self.totp.is_some()
+    }
+
+    /// The role in a venue.
+    pub fn role_in(&self, venue: VenueId) -> Option<Role> {
+        let of = |venue| self.roles.get(&venue).copied();
+        of(Some(venue)).max(of(None))
+    }
+
+    fn is_admin(&self) -> bool {
+        self.disabled_at.is_none() && self.roles.get(&None) == Some(&Role::Admin)
+    }
+}
+
+/// What is said of a person.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+pub struct OperatorFields {
+    /// What is typed to log in: letters, digits, `.`, `-`, `_`, `@`.
+    pub login: String,
+    pub name: String,
+    /// In all venues of the organisation.
+    pub role: Role,
+    /// A new password; one that was there stays where it is left out.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Nobody is let in with it.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Takes the second factor away: for somebody who lost their phone.
+    #[serde(default)]
+    pub forget_second_factor: bool,
+}
+
+/// How somebody was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantKind {
+    /// Logged in with a password.
+    Session,
+    /// A program, with a token.
+    Token,
+}
+
+/// A session or a program's token.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub id: Uuid,
+    pub operator_id: OperatorId,
+    pub kind: GrantKind,
+    pub name: String,
+    pub role: Role,
+    pub created_at: i64,
+    pub seen_at: i64,
+    pub expires_at: i64,
+    hash: String,
+    stored_at: i64,
+    pass: Pass,
+}
+
+impl Grant {
+    fn is_good(&self, now_us: i64) -> bool {
+        let idle = self.kind == GrantKind::Session && self.seen_at + SESSION_IDLE_US <= now_us;
+        self.expires_at > now_us && !idle
+    }
+}
+
+/// What somebody types to log in.
+#[derive(Clone, Deserialize, ToSchema)]
+pub struct Login {
+    pub login: String,
+    pub password: String,
+    /// The six digits of the authenticator app, where the operator has one.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// What logs in, for the list of sessions ("Deckport on desk-2").
+    #[serde(default)]
+    pub client: Option<String>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// A grant that was just made, with the secret that is shown this once.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    pub secret: String,
+    pub grant: Grant,
+    pub operator: Operator,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Operators {
+    store: Arc<Store>,
+    passwords: Passwords,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    operators: HashMap<OperatorId, Operator>,
+    grants: HashMap<Uuid, Grant>,
+    by_hash: HashMap<String, Uuid>,
+    lockout: Lockout,
+}
+
+impl State {
+    fn by_login(&self, login: &str) -> Option<&Operator> {
+        let login = login.trim();
+        self.operators.values().find(|operator| operator.login.eq_ignore_ascii_case(login))
+    }
+
+    fn keep(&mut self, grant: Grant) {
+        self.by_hash.insert(grant.hash.clone(), grant.id);
+        self.grants.insert(grant.id, grant);
+    }
+
+    fn end(&mut self, id: Uuid) -> Option<Grant> {
+        let grant = self.grants.remove(&id)?;
+        self.by_hash.remove(&grant.hash);
+        grant.pass.end();
+        Some(grant)
+    }
+
+    /// Ends all grants of an operator but one.
+    fn end_all(&mut self, operator: OperatorId, but: Option<Uuid>) {
+        let of = |grant: &&Grant| grant.operator_id == operator && Some(grant.id) != but;
+        let ids: Vec<Uuid> = self.grants.values().filter(of).map(|grant| grant.id).collect();
+        for id in ids {
+            self.end(id);
+        }
+    }
+
+    fn other_admins(&self, organisation: OrganisationId, but: OperatorId) -> usize {
+        let other = |operator: &&Operator| {
+            operator.organisation_id == organisation && operator.id != but && operator.is_admin()
+        };
+        self.operators.values().filter(other).count()
+    }
+}
+
+fn hash(secret: &str) -> String {
+    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A role as it is stored.
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::TournamentDirector => "tournament_director",
+        Role::Admin => "admin",
+    }
+}
+
+fn role(word: &str) -> Result<Role, ReadError> {
+    [Role::Viewer, Role::Operator, Role::TournamentDirector, Role::Admin]
+        .into_iter()
+        .find(|role| self::word(*role) == word)
+        .ok_or_else(|| ReadError::unexpected(format_args!("role `{word}`")))
+}
+
+impl Operators {
+    /// Reads who there is. None where the system gives no random bytes.
+    pub async fn open(store: Arc<Store>, passwords: Passwords) -> Result<Self, ReadError> {
+        let mut state = State::default();
+        let mut roles: HashMap<OperatorId, BTreeMap<Option<VenueId>, Role>> = HashMap::new();
+        for row in store.fetch("select operator_id, venue_id, role from operator_role", []).await? {
+            let venue = row.text(1)?;
+            let venue = if venue.is_empty() { None } else { Some(row.parsed(1)?) };
+            roles.entry(row.parsed(0)?).or_default().insert(venue, role(&row.text(2)?)?);
+        }
+        let operators = "select id, organisation_id, login, name, password, totp, totp_step, \
+             created_at, disabled_at from operator";
+        for row in store.fetch(operators, []).await? {
+            let text = |column| Ok::<_, ReadError>(row.text(column)?.as_ref().to_owned());
+            let id = row.parsed(0)?;
+            let operator = Operator {
+                id,
+                organisation_id: row.parsed(1)?,
+                login: text(2)?,
+                name: text(3)?,
+                password: text(4)?,
+                totp: row.maybe_text(5)?.map(|secret| secret.as_ref().to_owned()),
+                totp_step: row.int(6)?,
+                roles: roles.remove(&id).unwrap_or_default(),
+                created_at: row.int(7)?,
+                disabled_at: row.maybe_int(8)?,
+            };
+            state.operators.insert(id, operator);
+        }
+        let grants = "select id, operator_id, kind, hash, name, role, created_at, seen_at, \
+             expires_at from grant_of_access";
+        for row in store.fetch(grants, []).await? {
+            let seen_at = row.int(7)?;
+            state.keep(Grant {
+                id: row.parsed(0)?,
+                operator_id: row.parsed(1)?,
+                kind: match row.text(2)?.as_ref() {
+                    "session" => GrantKind::Session,
+                    "token" => GrantKind::Token,
+                    other => return Err(ReadError::unexpected(format_args!("grant `{other}`"))),
+                },
+                hash: row.text(3)?.as_ref().to_owned(),
+                name: row.text(4)?.as_ref().to_owned(),
+                role: role(&row.text(5)?)?,
+                created_at: row.int(6)?,
+                seen_at,
+                expires_at: row.int(8)?,
+                stored_at: seen_at,
+                pass: Pass::default(),
+            });
+        }
+        Ok(Self { store, passwords, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, statements: Vec<Statement>) -> Result<(), WriteError> {
+        self.store.writer().write(Write { statements, ..Write::default() }).await
+    }
+
+    /// Who comes with this bearer token; none where it is not one of ours.
+    pub fn ask(&self, secret: &str, venue: VenueId, now_us: i64) -> Option<Asking> {
+        let mut state = self.state();
+        let id = *state.by_hash.get(&hash(secret))?;
+        let grant = state.grants.get(&id)?;
+        if !grant.is_good(now_us) {
+            let id = grant.id;
+            state.end(id);
+            drop(state);
+            self.later(forget(id));
+            return None;
+        }
+        let operator = state.operators.get(&grant.operator_id)?;
+        if operator.disabled_at.is_some() {
+            return None;
+        }
+        let role = operator.role_in(venue)?.min(grant.role);
+        let tenant = Tenant { organisation_id: operator.organisation_id, venue_id: venue };
+        let actor = Actor::Operator { tenant, operator_id: operator.id, role };
+        let grant = state.grants.get_mut(&id)?;
+        grant.seen_at = now_us;
+        let pass = grant.pass.clone();
+        if now_us - grant.stored_at >= STORED_EVERY_US {
+            grant.stored_at = now_us;
+            drop(state);
+            self.later(Statement {
+                sql: "update grant_of_access set seen_at = $2 where id = $1",
+                values: vec![id.to_string().into(), now_us.into()],
+            });
+        }
+        Some(Asking { actor, credential: Credential::Bearer, pass, grant: Some(id) })
+    }
+
+    fn later(&self, statement: Statement) {
+        let store = Arc::clone(&self.store);
+        tokio::spawn(async move {
+            let write = Write { statements: vec![statement], ..Write::default() };
+            if let Err(error) = store.writer().write(write).await {
+                tracing::warn!(%error, "when a session was used could not be stored");
+            }
+        });
+    }
+
+    /// Lets somebody in. `address`: where they come from.
+    pub async fn log_in(
+        &self,
+        login: &Login,
+        address: &str,
+        now_us: i64,
+    ) -> Result<Granted, OperatorError> {
+        let known = {
+            let mut state = self.state();
+            let wait = state.lockout.wait(&login.login, address, now_us);
+            if wait > 0 {
+                let text = format!(
+                    "too many logins failed; the next is looked at in {} s",
+                    (wait + 999_999) / 1_000_000
+                );
+                return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
+            }
+            // Taken back when it was good: many at once are not all free.
+            state.lockout.failed(&login.login, address, now_us);
+            state.by_login(&login.login).cloned()
+        };
+        let good = known.as_ref().map(|operator| operator.password.as_str());
+        let good = self.passwords.is(&login.password, good).await;
+        let wrong = || Refusal::new(ErrorCode::LOGIN_REFUSED, "the login or the password is wrong");
+        let operator = known.filter(|_| good).ok_or_else(wrong)?;
+        if operator.disabled_at.is_some() {
+            let text = "this operator was shut out; an admin lets them in again";
+            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+        }
+        let mut step = None;
+        if let Some(secret) = &operator.totp {
+            let Some(code) = login.code.as_deref().filter(|code| !code.trim().is_empty()) else {
+                self.state().lockout.succeeded(&login.login, address);
+                let text = "the six digits of the authenticator app are needed as well";
+                return Err(Refusal::new(ErrorCode::CODE_NEEDED, text).into());
+            };
+            let found = password::totp_step(secret, code, now_us);
+            let fresh = found.filter(|step| *step > operator.totp_step);
+            let text = "the six digits are wrong, or were used already: wait for the next ones";
+            step = Some(fresh.ok_or_else(|| Refusal::new(ErrorCode::LOGIN_REFUSED, text))?);
+            // Under the lock: of two at once one is first.
+            let mut state = self.state();
+            let stands = state.operators.get_mut(&operator.id).ok_or_else(missing)?;
+            if step.is_some_and(|step| step <= stands.totp_step) {
+                return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+            }
+            stands.totp_step = step.unwrap_or(stands.totp_step);
+        }
+        let name = login.client.as_deref().unwrap_or("a browser");
+        let name: String = name.chars().filter(|c| !c.is_control()).take(NAME).collect();
+        let expires_at = now_us + SESSION_US;
+        let role = operator.roles.values().copied().max().unwrap_or(Role::Viewer);
+        let (secret, grant) =
+            self.new_grant(&operator, GrantKind::Session, name, role, now_us, expires_at)?;
+        let mut statements = vec![insert(&grant)];
+        if let Some(step) = step {
+            statements.push(Statement {
+                sql: "update operator set totp_step = $2 where id = $1",
+                values: vec![operator.id.to_string().into(), step.into()],
+            });
+        }
+        self.write(statements).await?;
+        let mut state = self.state();
+        state.lockout.succeeded(&login.login, address);
+        state.keep(grant.clone());
+        Ok(Granted { secret, grant, operator })
+    }
+
+    fn new_grant(
+        &self,
+        operator: &Operator,
+        kind: GrantKind,
+        name: String,
+        role: Role,
+        now_us: i64,
+        expires_at: i64,
+    ) -> Result<(String, Grant), OperatorError> {
+        let of = |grant: &&Grant| grant.operator_id == operator.id && grant.is_good(now_us);
+        if self.state().grants.values().filter(of).count() >= MOST_GRANTS {
+            let text = format!("{MOST_GRANTS} sessions and tokens are open; end some first");
+            return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
+        }
+        let secret = super::random_token().ok_or(OperatorError::Random)?;
+        // What leaks is known for what it is.
+        let secret = match kind {
+            GrantKind::Session => format!("dps_{secret}"),
+            GrantKind::Token => format!("dpt_{secret}"),
+        };
+        let grant = Grant {
+            id: Uuid::now_v7(),
+            operator_id: operator.id,
+            kind,
+            name,
+            role,
+            created_at: now_us,
+            seen_at: now_us,
+            expires_at,
+            hash: hash(&secret),
+            stored_at: now_us,
+            pass: Pass::default(),
+        };
+        Ok((secret, grant))
+    }
+
+    /// A token for a program, of an operator's own rights or less.
+    pub async fn give_token(
+        &self,
+        operator: OperatorId,
+        name: &str,
+        role: Role,
+        now_us: i64,
+        expires_at: i64,
+    ) -> Result<Granted, OperatorError> {
+        let operator = self.state().operators.get(&operator).cloned().ok_or_else(missing)?;
+        let name = fit_name(name)?;
+        let own = operator.roles.values().copied().max().unwrap_or(Role::Viewer);
+        if role > own {
+            let text = format!("a token allows no more than its operator, who is {own}");
+            return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
+        }
+        let (secret, grant) =
+            self.new_grant(&operator, GrantKind::Token, name, role, now_us, expires_at)?;
+        self.write(vec![insert(&grant)]).await?;
+        self.state().keep(grant.clone());
+        Ok(Granted { secret, grant, operator })
+    }
+
+    /// Sessions and tokens of an organisation, or of one operator, the newest first.
+    pub fn grants(
+        &self,
+        organisation: OrganisationId,
+        of: Option<OperatorId>,
+        now_us: i64,
+    ) -> Vec<(Grant, Operator)> {
+        let state = self.state();
+        let owned = |grant: &Grant| {
+            let operator = state.operators.get(&grant.operator_id)?;
+            let ours =
+                operator.organisation_id == organisation && of.is_none_or(|of| of == operator.id);
+            (ours && grant.is_good(now_us)).then(|| (grant.clone(), operator.clone()))
+        };
+        let mut all: Vec<_> = state.grants.values().filter_map(owned).collect();
+        all.sort_by_key(|(grant, _)| std::cmp::Reverse(grant.id));
+        all
+    }
+
+    /// Ends a session or token. False where there is none.
+    pub async fn end(
+        &self,
+        organisation: OrganisationId,
+        of: Option<OperatorId>,
+        id: Uuid,
+    ) -> Result<bool, OperatorError> {
+        {
+            let mut state = self.state();
+            let owner = state.grants.get(&id).map(|grant| grant.operator_id);
+            let owner = owner.filter(|owner| of.is_none_or(|of| of == *owner));
+            let owner = owner.and_then(|owner| state.operators.get(&owner));
+            if owner.is_none_or(|owner| owner.organisation_id != organisation) {
+                return Ok(false);
+            }
+            state.end(id);
+        }
+        self.write(vec![forget(id)]).await?;
+        Ok(true)
+    }
+
+    pub fn get(&self, id: OperatorId) -> Option<Operator> {
+        self.state().operators.get(&id).cloned()
+    }
+
+    /// The operators of an organisation, by login.
+    pub fn list(&self, organisation: OrganisationId) -> Vec<Operator> {
+        let state = self.state();
+        let ours = |operator: &&Operator| operator.organisation_id == organisation;
+        let mut all: Vec<Operator> = state.operators.values().filter(ours).cloned().collect();
+        all.sort_by(|a, b| a.login.cmp(&b.login));
+        all
+    }
+
+    /// Takes somebody in, or changes what is said of them (`id`).
+    pub async fn save(
+        &self,
+        organisation: OrganisationId,
+        id: Option<OperatorId>,
+        fields: &OperatorFields,
+        now_us: i64,
+    ) -> Result<Operator, OperatorError> {
+        let login = fields.login.trim().to_owned();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
+        if login.is_empty() || login.len() > 64 || !login.chars().all(fits) {
+            return Err(bad("a login has letters, digits, `.`, `-`, `_` and `@`, 64 at most"));
+        }
+        let name = fit_name(&fields.name)?;
+        let before = match id {
+            None => None,
+            Some(id) => {
+                let known = self.get(id).filter(|known| known.organisation_id == organisation);
+                Some(known.ok_or_else(missing)?)
+            }
+        };
+        if self.state().by_login(&login).is_some_and(|other| Some(other.id) != id) {
+            return Err(bad(format!("somebody else logs in as `{login}`")));
+        }
+        let password = match (&fields.password, &before) {
+            (Some(password), _) => {
+                if let Some(why) = password::unfit(password, &login) {
+                    return Err(bad(why));
+                }
+                self.passwords.hash(password).await.ok_or(OperatorError::Random)?
+            }
+            (None, Some(before)) => before.password.clone(),
+            (None, None) => return Err(bad("a new operator needs a password")),
+        };
+        let mut operator = before.clone().unwrap_or_else(|| Operator {
+            id: OperatorId::new(),
+            organisation_id: organisation,
+            login: String::new(),
+            name: String::new(),
+            password: String::new(),
+            totp: None,
+            totp_step: 0,
+            roles: BTreeMap::new(),
+            created_at: now_us,
+            disabled_at: None,
+        });
+        operator.login = login;
+        operator.name = name;
+        operator.password = password;
+        operator.roles.insert(None, fields.role);
+        operator.disabled_at = fields.disabled.then(|| operator.disabled_at.unwrap_or(now_us));
+        if fields.forget_second_factor {
+            operator.totp = None;
+        }
+        let was_admin = before.as_ref().is_some_and(Operator::is_admin);
+        if was_admin
+            && !operator.is_admin()
+            && self.state().other_admins(organisation, operator.id) == 0
+        {
+            return Err(bad("this is the last admin: make somebody else one first"));
+        }
+        // A new password or a closed door ends what is open.
+        let ends = fields.disabled || (before.is_some() && fields.password.is_some());
+        self.store_operator(&operator, ends.then_some(None)).await?;
+        Ok(operator)
+    }
+
+    /// Stores an operator as it is now, then takes it over. `end`: all their grants, but for one.
+    async fn store_operator(
+        &self,
+        operator: &Operator,
+        end: Option<Option<Uuid>>,
+    ) -> Result<(), OperatorError> {
+        let id = operator.id.to_string();
+        let mut statements = vec![
+            Statement {
+                sql: "insert into operator (id, organisation_id, login, name, password, totp, totp_step, \
+                      created_at, disabled_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                      on conflict (id) do update set login = excluded.login, name = excluded.name, \
+                      password = excluded.password, totp = excluded.totp, \
+                      totp_step = excluded.totp_step, disabled_at = excluded.disabled_at",
+                values: vec![
+                    id.as_str().into(),
+                    operator.organisation_id.to_string().into(),
+                    operator.login.as_str().into(),
+                    operator.name.as_str().into(),
+                    operator.password.as_str().into(),
+                    operator.totp.as_deref().into(),
+                    operator.totp_step.into(),
+                    operator.created_at.into(),
+                    operator.disabled_at.into(),
+                ],
+            },
+            Statement {
+                sql: "delete from operator_role where operator_id = $1",
+                values: vec![id.as_str().into()],
+            },
+        ];
+        for (venue, role) in &operator.roles {
+            statements.push(Statement {
+                sql: "insert into operator_role (operator_id, venue_id, role) values ($1, $2, $3)",
+                values: vec![
+                    id.as_str().into(),
+                    venue.map(|venue| venue.to_string()).unwrap_or_default().into(),
+                    word(*role).into(),
+                ],
+            });
+        }
+        if let Some(but) = end {
+            statements.push(Statement {
+                sql: "delete from grant_of_access where operator_id = $1 and id <> $2",
+                values: vec![
+                    id.as_str().into(),
+                    but.map(|but| but.to_string()).unwrap_or_default().into(),
+                ],
+            });
+        }
+        self.write(statements).await?;
+        let mut state = self.state();
+        state.operators.insert(operator.id, operator.clone());
+        if let Some(but) = end {
+            state.end_all(operator.id, but);
+        }
+        Ok(())
+    }
+
+    /// Somebody changes their own password; their other sessions end.
+    pub async fn change_password(
+        &self,
+        id: OperatorId,
+        grant: Option<Uuid>,
+        old: &str,
+        new: &str,
+    ) -> Result<(), OperatorError> {
+        let mut operator = self.get(id).ok_or_else(missing)?;
+        if !self.passwords.is(old, Some(&operator.password)).await {
+            let text = "the present password is wrong";
+            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+        }
+        if let Some(why) = password::unfit(new, &operator.login) {
+            return Err(bad(why));
+        }
+        operator.password = self.passwords.hash(new).await.ok_or(OperatorError::Random)?;
+        self.store_operator(&operator, Some(grant)).await
+    }
+
+    /// Somebody proves that their authenticator app holds `secret`: from now on it is asked for.
+    pub async fn take_second_factor(
+        &self,
+        id: OperatorId,
+        password: &str,
+        secret: &str,
+        code: &str,
+        now_us: i64,
+    ) -> Result<(), OperatorError> {
+        let mut operator = self.get(id).ok_or_else(missing)?;
+        if !self.passwords.is(password, Some(&operator.password)).await {
+            let text = "the password is wrong";
+            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+        }
+        if operator.totp.is_some() {
+            return Err(bad("there is a second factor already; take it away first"));
+        }
+        let step = password::totp_step(secret, code, now_us).ok_or_else(|| {
+            bad("these are not the six digits of now: look whether the clocks of phone and collector agree")
+        })?;
+        operator.totp = Some(secret.to_owned());
+        operator.totp_step = step;
+        self.store_operator(&operator, None).await
+    }
+
+    /// Somebody takes their second factor away, with their password.
+    pub async fn drop_second_factor(
+        &self,
+        id: OperatorId,
+        password: &str,
+    ) -> Result<(), OperatorError> {
+        let mut operator = self.get(id).ok_or_else(missing)?;
+        if !self.passwords.is(password, Some(&operator.password)).await {
+            let text = "the password is wrong";
+            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+        }
+        operator.totp = None;
+        self.store_operator(&operator, None).await
+    }
+}
+
+fn fit_name(name: &str) -> Result<String, OperatorError> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
+        return Err(bad(format!("a name has 1 to {NAME} characters")));
+    }
+    Ok(name.to_owned())
+}
+
+fn insert(grant: &Grant) -> Statement {
+    Statement {
+        sql: "insert into grant_of_access (id, operator_id, kind, hash, name, role, created_at, \
+              seen_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        values: vec![
+            grant.id.to_string().into(),
+            grant.operator_id.to_string().into(),
+            match grant.kind {
+                GrantKind::Session => "session",
+                GrantKind::Token => "token",
+            }
+            .into(),
+            grant.hash.as_str().into(),
+            grant.name.as_str().into(),
+            word(grant.role).into(),
+            grant.created_at.into(),
+            grant.seen_at.into(),
+            grant.expires_at.into(),
+        ],
+    }
+}
+
+fn forget(id: Uuid) -> Statement {
+    Statement {
+        sql: "delete from grant_of_access where id = $1",
+        values: vec![id.to_string().into()],
+    }
+}

@@ -1,0 +1,428 @@
+//! Operators: logging in, roles, what was taken back; and who may do what, route by route.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use bytes::Bytes;
+use deckport_collector::{Clock, Collector};
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, Collected, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use support::{DEADLINE, Dial, config, open, start};
+use tokio::net::TcpStream;
+
+const PASSWORD: &str = "three blind mice";
+
+/// A clock that a test moves on.
+#[derive(Debug, Default)]
+struct Later(AtomicI64);
+
+impl Clock for Later {
+    fn now_us(&self) -> i64 {
+        deckport_collector::SystemClock.now_us() + self.0.load(Ordering::Relaxed)
+    }
+}
+
+async fn start_with(dir: &Path, clock: &Arc<Later>) -> Collector {
+    let mut config = config(dir);
+    config.clock = Arc::clone(clock) as _;
+    Collector::start(config).await.unwrap()
+}
+
+/// Further headers of a request.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+async fn ask_with(
+    collector: &Collector,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+    headers: Headers<'_>,
+) -> (u16, Value) {
+    let address = collector.listen_addr().unwrap();
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", address.to_string());
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let answer = async move {
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        // Some answers have no end.
+        let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await;
+        (status, body.unwrap().map(Collected::to_bytes).unwrap_or_default())
+    };
+    let ((status, body), _) = tokio::join!(answer, connection);
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+async fn ask(
+    collector: &Collector,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
+    ask_with(collector, token, method, path, body.as_ref(), &[]).await
+}
+
+async fn add(collector: &Collector, login: &str, role: &str) -> Value {
+    let fields = json!({ "login": login, "name": login, "role": role, "password": PASSWORD });
+    let token = Some(collector.token());
+    let (status, made) = ask(collector, token, "POST", "/api/v1/operators", Some(fields)).await;
+    assert_eq!(status, 201, "{made}");
+    made
+}
+
+async fn log_in(collector: &Collector, login: &str, more: Value) -> Result<String, (u16, String)> {
+    let mut asked = json!({ "login": login, "password": PASSWORD });
+    asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let (status, answer) = ask(collector, None, "POST", "/api/v1/login", Some(asked)).await;
+    match status {
+        200 => Ok(answer["token"].as_str().unwrap().to_owned()),
+        _ => Err((status, answer["error"]["code"].as_str().unwrap().to_owned())),
+    }
+}
+
+fn refused(code: &str) -> Result<String, (u16, String)> {
+    Err((403, code.to_owned()))
+}
+
+#[tokio::test]
+async fn an_operator_logs_in_and_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    add(&collector, "ada", "operator").await;
+    assert_eq!(
+        log_in(&collector, "ada", json!({ "password": "wrong" })).await,
+        refused("login_refused")
+    );
+    assert_eq!(log_in(&collector, "nobody", json!({})).await, refused("login_refused"));
+    let token = log_in(&collector, "ADA", json!({ "client": "a test" })).await.unwrap();
+    let (_, me) = ask(&collector, Some(&token), "GET", "/api/v1/me", None).await;
+    assert_eq!((&me["kind"], &me["role"]), (&json!("operator"), &json!("operator")));
+    assert_eq!(me["operator"]["login"], "ada");
+    let (status, _) = ask(&collector, Some(&token), "GET", "/api/v1/operators", None).await;
+    assert_eq!(status, 403, "who else is let in is the admins' business");
+    let (_, sessions) = ask(&collector, Some(&token), "GET", "/api/v1/sessions", None).await;
+    assert_eq!(sessions["sessions"][0]["name"], "a test");
+    // It outlives the collector, and ends when it is told to.
+    collector.shutdown().await.unwrap();
+    let collector = start(dir.path()).await;
+    assert_eq!(ask(&collector, Some(&token), "GET", "/api/v1/info", None).await.0, 200);
+    assert_eq!(ask(&collector, Some(&token), "POST", "/api/v1/logout", None).await.0, 204);
+    assert_eq!(ask(&collector, Some(&token), "GET", "/api/v1/info", None).await.0, 401);
+    // Nothing of it is in the database but hashes.
+    collector.shutdown().await.unwrap();
+    for file in ["collector.db", "collector.db-wal"] {
+        let stored = std::fs::read(dir.path().join(file)).unwrap_or_default();
+        for secret in [PASSWORD, &token] {
+            assert!(!stored.windows(secret.len()).any(|part| part == secret.as_bytes()), "{file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    add(&collector, "ada", "viewer").await;
+    // All at once, which must not be free.
+    let guesses =
+        (0..9).map(|number| {
+            let collector = &collector;
+            async move {
+                log_in(collector, "ada", json!({ "password": format!("guess {number}") })).await
+            }
+        });
+    let answers = futures_util::future::join_all(guesses).await;
+    let looked_at = answers.iter().filter(|answer| **answer == refused("login_refused")).count();
+    assert!(looked_at <= 5, "{looked_at} of nine guesses were looked at: {answers:?}");
+    assert_eq!(log_in(&collector, "ada", json!({})).await, Err((429, "rate_exceeded".into())));
+    clock.0.fetch_add(901_000_000, Ordering::Relaxed);
+    assert!(log_in(&collector, "ada", json!({})).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_session_ends_by_itself_and_by_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    let ada = add(&collector, "ada", "admin").await;
+    let status =
+        async |token: &str| ask(&collector, Some(token), "GET", "/api/v1/info", None).await.0;
+    let day = 86_400_000_000;
+    let token = log_in(&collector, "ada", json!({})).await.unwrap();
+    for _ in 0..4 {
+        clock.0.fetch_add(6 * day, Ordering::Relaxed);
+        assert_eq!(status(&token).await, 200, "it is used");
+    }
+    clock.0.fetch_add(6 * day, Ordering::Relaxed);
+    assert_eq!(status(&token).await, 401, "after thirty days it has ended");
+    let idle = log_in(&collector, "ada", json!({})).await.unwrap();
+    clock.0.fetch_add(8 * day, Ordering::Relaxed);
+    assert_eq!(status(&idle).await, 401, "nobody used it");
+
+    // Ended from another place, with what was open.
+    let one = log_in(&collector, "ada", json!({ "client": "one" })).await.unwrap();
+    let two = log_in(&collector, "ada", json!({ "client": "two" })).await.unwrap();
+    let dial = Dial { token: &one, host: None, origin: None };
+    let mut live = open(collector.listen_addr().unwrap(), "/ws/live", dial).await.unwrap();
+    let (_, all) = ask(&collector, Some(&two), "GET", "/api/v1/sessions", None).await;
+    let of_one =
+        all["sessions"].as_array().unwrap().iter().find(|session| session["name"] == "one");
+    let path = format!("/api/v1/sessions/{}", of_one.unwrap()["id"].as_str().unwrap());
+    assert_eq!(ask(&collector, Some(&two), "DELETE", &path, None).await.0, 204);
+    let closed = async { while let Some(Ok(_)) = live.next().await {} };
+    tokio::time::timeout(DEADLINE, closed).await.unwrap();
+    assert_eq!((status(&one).await, status(&two).await), (401, 200));
+
+    // The last admin stays one; shut out, nothing of theirs is open.
+    let id = ada["id"].as_str().unwrap();
+    let path = format!("/api/v1/operators/{id}");
+    let fields = |role: &str, disabled: bool| json!({ "login": "ada", "name": "Ada", "role": role, "disabled": disabled });
+    for fields in [fields("viewer", false), fields("admin", true)] {
+        assert_eq!(ask(&collector, Some(&two), "PUT", &path, Some(fields)).await.0, 400);
+    }
+    add(&collector, "bob", "admin").await;
+    let bob = log_in(&collector, "bob", json!({})).await.unwrap();
+    assert_eq!(
+        ask(&collector, Some(&bob), "PUT", &path, Some(fields("viewer", false))).await.0,
+        200
+    );
+    assert_eq!(
+        ask(&collector, Some(&two), "GET", "/api/v1/operators", None).await.0,
+        403,
+        "at once"
+    );
+    assert_eq!(
+        ask(&collector, Some(&bob), "PUT", &path, Some(fields("viewer", true))).await.0,
+        200
+    );
+    assert_eq!(status(&two).await, 401);
+    assert_eq!(log_in(&collector, "ada", json!({})).await, refused("login_refused"));
+}
+
+#[tokio::test]
+async fn a_second_factor_is_asked_for_and_each_code_is_good_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    let ada = add(&collector, "ada", "admin").await;
+    let token = log_in(&collector, "ada", json!({})).await.unwrap();
+    let path = "/api/v1/me/second-factor";
+    let (_, made) = ask(&collector, Some(&token), "POST", path, None).await;
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    assert!(made["otpauth"].as_str().unwrap().contains(&secret));
+    let digits = |ahead: i64| {
+        let totp =
+            totp_rs::Builder::new().with_secret(totp_rs::Secret::try_from_base32(&secret).unwrap());
+        let now = clock.now_us() / 1_000_000 + ahead;
+        totp.build().unwrap().generate(now.cast_unsigned()).to_string()
+    };
+    let confirm = |code: String, password: &str| json!({ "secret": secret, "code": code, "password": password });
+    let put = async |body| ask(&collector, Some(&token), "PUT", path, Some(body)).await.0;
+    assert_eq!(put(confirm("000000".into(), PASSWORD)).await, 400);
+    assert_eq!(put(confirm(digits(0), "wrong")).await, 403);
+    assert_eq!(put(confirm(digits(0), PASSWORD)).await, 204);
+    assert_eq!(log_in(&collector, "ada", json!({})).await, refused("code_needed"));
+    assert_eq!(
+        log_in(&collector, "ada", json!({ "code": digits(0) })).await,
+        refused("login_refused"),
+        "it was used"
+    );
+    let next = digits(30);
+    assert!(log_in(&collector, "ada", json!({ "code": next })).await.is_ok());
+    assert_eq!(
+        log_in(&collector, "ada", json!({ "code": next })).await,
+        refused("login_refused"),
+        "twice"
+    );
+    // The phone is lost.
+    add(&collector, "bob", "admin").await;
+    let bob = log_in(&collector, "bob", json!({})).await.unwrap();
+    let fields =
+        json!({ "login": "ada", "name": "Ada", "role": "admin", "forget_second_factor": true });
+    let path = format!("/api/v1/operators/{}", ada["id"].as_str().unwrap());
+    assert_eq!(ask(&collector, Some(&bob), "PUT", &path, Some(fields)).await.0, 200);
+    assert!(log_in(&collector, "ada", json!({})).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_password_is_changed_and_other_sessions_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    add(&collector, "ada", "viewer").await;
+    let one = log_in(&collector, "ada", json!({})).await.unwrap();
+    let two = log_in(&collector, "ada", json!({})).await.unwrap();
+    let put = async |old: &str, new: &str| {
+        let body = json!({ "old": old, "new": new });
+        ask(&collector, Some(&one), "PUT", "/api/v1/me/password", Some(body)).await.0
+    };
+    assert_eq!(put("wrong", "another one, long").await, 403);
+    assert_eq!(put(PASSWORD, "short").await, 400);
+    assert_eq!(put(PASSWORD, "another one, long").await, 204);
+    let status =
+        async |token: &str| ask(&collector, Some(token), "GET", "/api/v1/info", None).await.0;
+    assert_eq!((status(&one).await, status(&two).await), (200, 401));
+    let new = json!({ "password": "another one, long" });
+    assert!(log_in(&collector, "ada", new).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_programs_token_allows_what_it_says_and_no_more_than_its_operator() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    add(&collector, "ada", "operator").await;
+    let session = log_in(&collector, "ada", json!({})).await.unwrap();
+    let give = async |role: &str, ttl: u64| {
+        let body = json!({ "name": "a script", "role": role, "ttl_s": ttl });
+        ask(&collector, Some(&session), "POST", "/api/v1/api-tokens", Some(body)).await
+    };
+    assert_eq!(give("admin", 3600).await.0, 403);
+    assert_eq!(give("viewer", 1).await.0, 400);
+    let (status, given) = give("viewer", 3600).await;
+    assert_eq!(status, 201, "{given}");
+    let token = given["token"].as_str().unwrap();
+    assert!(token.starts_with("dpt_"));
+    assert_eq!(ask(&collector, Some(token), "GET", "/api/v1/info", None).await.0, 200);
+    let body = json!({ "template": "console" });
+    assert_eq!(
+        ask(&collector, Some(token), "POST", "/api/v1/join-tokens", Some(body)).await.0,
+        403
+    );
+    let body = json!({ "template": "console" });
+    assert_eq!(
+        ask(&collector, Some(&session), "POST", "/api/v1/join-tokens", Some(body)).await.0,
+        201
+    );
+}
+
+/// The routes of the OpenAPI document: method and path.
+async fn routes(collector: &Collector) -> Vec<(String, String)> {
+    let (_, document) = ask(collector, None, "GET", "/api/openapi.json", None).await;
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            routes.push((method.to_uppercase(), path.clone()));
+        }
+    }
+    for path in ["/ws/live", "/ws/console", "/ws/deployment/{deployment_id}"] {
+        routes.push(("GET".to_owned(), path.to_owned()));
+    }
+    assert!(routes.len() > 40, "the document lists only {} routes", routes.len());
+    routes
+}
+
+/// Who may reach what: every route with every kind of credential, as a table that is looked at when it changes. `in`: the request
+/// came through (whatever became of it), else the code of the refusal.
+#[tokio::test]
+async fn who_may_do_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let mut credentials = vec![("nobody", None), ("guess", Some("guess".to_owned()))];
+    for role in ["viewer", "operator", "tournament_director", "admin"] {
+        add(&collector, role, role).await;
+        credentials.push((role, Some(log_in(&collector, role, json!({})).await.unwrap())));
+    }
+    let mut table = String::new();
+    for (method, path) in routes(&collector).await {
+        // What ends the very session, or lets one in, is asked for by tests of its own.
+        if ["/api/v1/logout", "/api/v1/login"].contains(&path.as_str()) {
+            continue;
+        }
+        let named = path
+            .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8050")
+            .replace("{deployment_id}", "01890a5d-ac96-774b-bcce-b302099a8050")
+            .replace("{architecture}", "sparc");
+        let _ = write!(table, "{method:6} {path:45}");
+        let mut before = None;
+        for (name, token) in &credentials {
+            let (status, answer) = ask(&collector, token.as_deref(), &method, &named, None).await;
+            let code = answer["error"]["code"].as_str().unwrap_or_default();
+            let got = match (status, code) {
+                (401 | 403, code @ ("unauthenticated" | "forbidden")) => code.to_owned(),
+                _ => "in".to_owned(),
+            };
+            if before.as_ref() != Some(&got) {
+                let _ = write!(table, " {name}: {got}");
+                before = Some(got);
+            }
+        }
+        table.push('\n');
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// Whatever the route and the credential: a request that names another host, or comes from a foreign page, is turned away before
+/// anything is looked at.
+#[tokio::test]
+async fn foreign_hosts_and_pages_reach_no_route() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let port = collector.listen_addr().unwrap().port();
+    let ours = format!("127.0.0.1:{port}");
+    let hosts = [
+        "evil.example".to_owned(),
+        format!("evil.example:{port}"),
+        format!("127.0.0.1.evil.example:{port}"),
+        format!("127.0.0.1:{}", port ^ 1),
+    ];
+    let origins = [
+        "http://evil.example".to_owned(),
+        "null".to_owned(),
+        format!("https://{ours}"),
+        format!("http://localhost:{port}"),
+        format!("http://{ours}.evil.example"),
+        format!("http://127.0.0.1:{}", port ^ 1),
+    ];
+    for (method, path) in routes(&collector).await {
+        let named = path
+            .replace("{id}", "x")
+            .replace("{deployment_id}", "x")
+            .replace("{architecture}", "x");
+        for token in [None, Some(collector.token())] {
+            for host in &hosts {
+                let headers = [("host", host.as_str())];
+                let (status, answer) =
+                    ask_with(&collector, token, &method, &named, None, &headers).await;
+                assert_eq!(
+                    (status, &answer["error"]["code"]),
+                    (421, &json!("wrong_host")),
+                    "{method} {path} {host}"
+                );
+            }
+            for origin in &origins {
+                let headers = [("origin", origin.as_str())];
+                let (status, answer) =
+                    ask_with(&collector, token, &method, &named, None, &headers).await;
+                assert_eq!(
+                    (status, &answer["error"]["code"]),
+                    (403, &json!("wrong_origin")),
+                    "{method} {path} {origin}"
+                );
+            }
+        }
+    }
+}
