@@ -325,3 +325,35 @@ fn a_rogue_in_the_collectors_place_gets_nothing() -> Result<()> {
     ensure!(!text.contains("7K2M") && !text.contains("deploy/console"));
     Ok(())
 }
+
+/// What a scanner finds of the port's TLS: one version, strong ciphers, nothing that it calls weak.
+#[test]
+fn a_scanner_finds_nothing_weak() -> Result<()> {
+    if !programs::installed("sslscan") {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let collector = deckport_tests::Collector::start(dir.path())?;
+    let target = format!("127.0.0.1:{}", collector.port());
+    let output = Call::new("sslscan").args(["--no-colour", &target]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for version in ["SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2"] {
+        let line = said.lines().find(|line| line.starts_with(version));
+        ensure!(line.is_some_and(|line| line.ends_with("disabled")), "{version}: {said}");
+    }
+    ensure!(
+        said.lines().any(|line| line.starts_with("TLSv1.3") && line.ends_with("enabled")),
+        "{said}"
+    );
+    let accepted: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("Accepted") || line.starts_with("Preferred"))
+        .collect();
+    ensure!(!accepted.is_empty() && accepted.iter().all(|line| line.contains("TLSv1.3")), "{said}");
+    for word in ["vulnerable to heartbleed", "NULL", "EXPORT", "RC4", "DES", "MD5", "sha1With"] {
+        let weak =
+            said.lines().find(|line| line.contains(word) && !line.contains("not vulnerable"));
+        ensure!(weak.is_none(), "{weak:?}");
+    }
+    Ok(())
+}

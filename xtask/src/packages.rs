@@ -65,6 +65,7 @@ impl Need {
                 "debootstrap",
                 "systemd-container",
                 "iproute2",
+                "sslscan",
                 "curl",
             ],
             Self::Scripts => &["shellcheck"],
