@@ -4,6 +4,10 @@
 fn main() {
     let commands = tauri_build::AppManifest::new().commands(&[
         "connections",
+        "remote_look",
+        "remote_add",
+        "remote_enter",
+        "remote_remove",
         "request",
         "live_open",
         "live_next",

@@ -16,12 +16,14 @@ use tauri_plugin_window_state::{AppHandleExt as _, StateFlags};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connections;
+use crate::connection::{Connections, remote};
 use crate::live::Lives;
 use crate::places::Places;
 use crate::preferences::Preferences;
+use crate::remotes::{Opened, Remotes};
 use crate::supervisor::Supervisor;
 use crate::watch::desk::Deed;
+use crate::watch::follow::{self, News};
 use crate::watch::outlook::View;
 
 pub(crate) const WINDOW: &str = "main";
@@ -48,10 +50,14 @@ pub(crate) struct Desktop {
     pub(crate) places: Places,
     pub(crate) preferences: Arc<Preferences>,
     pub(crate) connections: Connections,
+    pub(crate) remotes: Remotes,
     pub(crate) supervisor: Supervisor,
     pub(crate) lives: Lives,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) deeds: mpsc::Sender<Deed>,
+    /// What the desk is told of the connections' fleets, and that one of them stands differently.
+    pub(crate) news: mpsc::Sender<(Arc<str>, News)>,
+    pub(crate) standing: watch::Sender<()>,
     /// Ends every task that watches.
     pub(crate) leave: CancellationToken,
     pub(crate) page: Arc<Page>,
@@ -83,6 +89,24 @@ struct Quitting {
 }
 
 impl Desktop {
+    /// Watches a collector elsewhere from now on, until it is removed.
+    pub(crate) fn watch_remote(&self, (connection, remote, leave): Opened) {
+        self.connections.add(connection.clone());
+        tokio::spawn(remote::keep(connection.clone(), remote, leave.clone()));
+        tokio::spawn(follow::follow(connection.clone(), self.news.clone(), leave));
+        tokio::spawn(crate::tell_standing(connection, self.standing.clone(), self.clone()));
+        self.emit("connections", self.connections.describe());
+    }
+
+    /// A collector elsewhere was removed: what it told is gone as well.
+    pub(crate) async fn forget_remote(&self, id: &str) {
+        self.connections.remove(id);
+        // The desk is gone when the app leaves; then nothing has to be forgotten.
+        let _ = self.news.send((id.into(), News::Snapshot(Vec::new()))).await;
+        self.standing.send_replace(());
+        self.emit("connections", self.connections.describe());
+    }
+
     /// Makes the one window.
     pub(crate) fn open_window(&self, visible: bool) -> tauri::Result<()> {
         let desktop = self.clone();

@@ -5,6 +5,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "tauri hands a command its arguments by value")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -16,25 +17,30 @@ use tauri::{State, ipc};
 use crate::connection::{ConnectionError, Described, http};
 use crate::desktop::Desktop;
 use crate::preferences::Choices;
+use crate::remotes::{Login, Looked, RemoteError};
 use crate::watch::desk::Deed;
 use crate::watch::fleet::Which;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Refusal {
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     retryable: bool,
 }
 
 impl From<ConnectionError> for Refusal {
     fn from(error: ConnectionError) -> Refusal {
-        Refusal { code: error.code(), message: error.to_string(), retryable: error.retryable() }
+        Refusal {
+            code: error.code().into(),
+            message: error.to_string(),
+            retryable: error.retryable(),
+        }
     }
 }
 
 impl Refusal {
     fn local(code: &'static str, message: impl ToString) -> Refusal {
-        Refusal { code, message: message.to_string(), retryable: false }
+        Refusal { code: code.into(), message: message.to_string(), retryable: false }
     }
 }
 
@@ -43,6 +49,62 @@ type Reply<T> = Result<T, Refusal>;
 #[tauri::command]
 pub(crate) fn connections(desktop: State<'_, Desktop>) -> Vec<Described> {
     desktop.connections.describe()
+}
+
+impl From<RemoteError> for Refusal {
+    fn from(error: RemoteError) -> Refusal {
+        let message = error.to_string();
+        match error {
+            RemoteError::Connection(error) => error.into(),
+            RemoteError::Refused { code, retryable, .. } => {
+                Refusal { code: code.into(), message, retryable }
+            }
+            RemoteError::Address(_)
+            | RemoteError::Plain
+            | RemoteError::NoPin
+            | RemoteError::There(_)
+            | RemoteError::Unknown(_) => Refusal::local("bad_request", message),
+            RemoteError::Kept(_) => Refusal::local("not_stored", message),
+        }
+    }
+}
+
+/// Which key answers at an address, for a person to compare with what the collector's own screen shows.
+#[tauri::command]
+pub(crate) async fn remote_look(desktop: State<'_, Desktop>, address: String) -> Reply<Looked> {
+    Ok(desktop.remotes.look(&address).await?)
+}
+
+/// Adds a collector elsewhere, by its address and pin, with the operator's own login. Gives the connection's id.
+#[tauri::command]
+pub(crate) async fn remote_add(
+    desktop: State<'_, Desktop>,
+    address: String,
+    name: String,
+    login: Login,
+) -> Reply<String> {
+    let opened = desktop.remotes.add(&address, &name, &login).await?;
+    let id = opened.0.id.to_string();
+    desktop.watch_remote(opened);
+    Ok(id)
+}
+
+/// Logs in again at a collector elsewhere.
+#[tauri::command]
+pub(crate) async fn remote_enter(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    login: Login,
+) -> Reply<()> {
+    Ok(desktop.remotes.enter(&connection, &login).await?)
+}
+
+/// Leaves a collector elsewhere: nothing of it is shown or told any more.
+#[tauri::command]
+pub(crate) async fn remote_remove(desktop: State<'_, Desktop>, connection: String) -> Reply<()> {
+    desktop.remotes.remove(&connection).await?;
+    desktop.forget_remote(&connection).await;
+    Ok(())
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +130,7 @@ pub(crate) async fn request(
         desktop.did(Deed::Saw(which));
     }
     let ask = http::Ask { method, path, headers: headers.unwrap_or_default(), body };
-    Ok(http::fetch(connection, ask).await?.into())
+    Ok(http::fetch(&connection, ask).await?.into())
 }
 
 impl From<http::Answer> for Response {
@@ -90,7 +152,7 @@ fn deployment_in(path: &str) -> Option<&str> {
 #[tauri::command]
 pub(crate) async fn live_open(desktop: State<'_, Desktop>, connection: String) -> Reply<u32> {
     let connection = desktop.connections.get(&connection)?;
-    Ok(desktop.lives.open(connection).await?)
+    Ok(desktop.lives.open(&connection).await?)
 }
 
 #[tauri::command]
@@ -126,7 +188,7 @@ pub(crate) async fn save_download(
     let Some(target) = desktop.ask_where_to_save(&suggested_name).await else {
         return Ok(Saved { path: None, bytes: 0 });
     };
-    let bytes = http::download(connection, http::Ask::get(path), &target).await?;
+    let bytes = http::download(&connection, http::Ask::get(path), &target).await?;
     tracing::info!(bytes, "a download was saved");
     Ok(Saved { path: Some(target), bytes })
 }
@@ -144,7 +206,7 @@ pub(crate) async fn upload_chosen(
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // A page that has gone meanwhile needs no name.
     let _ = chosen.send(name);
-    let answer = http::upload(connection, path, &file).await?;
+    let answer = http::upload(&connection, path, &file).await?;
     tracing::info!(status = answer.status, "a file was uploaded");
     Ok(Some(answer.into()))
 }

@@ -21,6 +21,7 @@ mod live;
 mod notify;
 mod places;
 mod preferences;
+mod remotes;
 mod supervisor;
 mod tray;
 mod watch;
@@ -37,10 +38,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Args;
 use crate::connection::embedded::Plan;
+use crate::connection::kept::Shelf;
 use crate::connection::{Connection, Connections};
 use crate::desktop::{Asked, Desktop};
 use crate::places::Places;
 use crate::preferences::Preferences;
+use crate::remotes::Remotes;
 use crate::supervisor::Supervisor;
 use crate::tray::Choice;
 use crate::watch::desk::{Deed, Desk};
@@ -113,6 +116,10 @@ fn run(args: Args) -> Result<ExitCode> {
         .plugin(window_state)
         .invoke_handler(tauri::generate_handler![
             ipc::connections,
+            ipc::remote_look,
+            ipc::remote_add,
+            ipc::remote_enter,
+            ipc::remote_remove,
             ipc::request,
             ipc::live_open,
             ipc::live_next,
@@ -145,6 +152,7 @@ fn usual_root() -> Option<std::path::PathBuf> {
 
 fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     let preferences = Arc::new(Preferences::open(places.preferences()));
+    let places_root = places.root().to_owned();
     let plan = Plan { data_dir: places.collector(), plain_http: args.plain_http };
     let supervisor = Supervisor::start::<deckport_collector::Collector>(plan, args.listen);
     let connections = Connections::new(vec![Connection::local(supervisor.clone())]);
@@ -164,10 +172,13 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
         places,
         preferences: preferences.clone(),
         connections: connections.clone(),
+        remotes: Remotes::new(Shelf::at(places_root.as_path()), leave.clone()),
         supervisor,
         lives: live::Lives::default(),
         view: see_view.clone(),
         deeds,
+        news: news.clone(),
+        standing: standing.clone(),
         leave: leave.clone(),
         page: Arc::default(),
         dark,
@@ -176,9 +187,12 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     };
     app.manage(desktop.clone());
 
-    for connection in connections.iter() {
+    for connection in connections.all() {
         tokio::spawn(watch::follow::follow(connection.clone(), news.clone(), leave.clone()));
         tokio::spawn(tell_standing(connection.clone(), standing.clone(), desktop.clone()));
+    }
+    for opened in desktop.remotes.open_kept() {
+        desktop.watch_remote(opened);
     }
     let desk = Desk {
         connections,
@@ -263,7 +277,11 @@ async fn follow_choices(desktop: Desktop, mut choices: mpsc::UnboundedReceiver<C
 }
 
 /// Tells page and desk when a connection changes how it stands.
-async fn tell_standing(connection: Connection, told: watching::Sender<()>, desktop: Desktop) {
+pub(crate) async fn tell_standing(
+    connection: Connection,
+    told: watching::Sender<()>,
+    desktop: Desktop,
+) {
     let mut standing = connection.standing();
     while standing.changed().await.is_ok() {
         let described = connection.describe();

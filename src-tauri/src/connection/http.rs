@@ -142,13 +142,22 @@ fn disk(error: &std::io::Error) -> ConnectionError {
 
 async fn send<B>(
     connection: &Connection,
-    request: Request<B>,
+    mut request: Request<B>,
     patience: Duration,
 ) -> Result<Response<Incoming>, ConnectionError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let host = HeaderValue::try_from(connection.host())
+        .map_err(|_| ConnectionError::Refused("the address is no name of a machine"))?;
+    request.headers_mut().insert(hyper::header::HOST, host);
+    if let Some(session) = connection.session() {
+        let mut value = HeaderValue::try_from(format!("Bearer {session}"))
+            .map_err(|_| ConnectionError::Refused("the session cannot be sent; log in again"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(hyper::header::AUTHORIZATION, value);
+    }
     let stream = connection.dial().await?;
     let exchange = async {
         let (mut sender, exchange) =
@@ -210,7 +219,6 @@ fn build(ask: Ask) -> Result<Request<Full<Bytes>>, ConnectionError> {
         request = request.header(name, value);
     }
     request
-        .header(hyper::header::HOST, HOST)
         .body(Full::new(body.into()))
         .map_err(|_| ConnectionError::Refused("this path is not one of the API's"))
 }

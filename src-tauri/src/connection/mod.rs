@@ -1,22 +1,25 @@
 //! Connections: collectors that this app is connected to.
 //!
 //! A connection is a way to dial a byte stream ([`Connection::dial`]) and a name. Above the dial everything is the
-//! same: [`http`] runs HTTP/1.1 and [`socket`] runs a WebSocket over whatever came back. Today there is the collector
-//! inside the app, dialled in memory; a remote one will dial TLS with a pinned certificate and changes nothing here
-//! above. No port is opened for the interface, and no credential reaches the webview.
+//! same: [`http`] runs HTTP/1.1 and [`socket`] runs a WebSocket over whatever came back. The collector inside the app is
+//! dialled in memory, a remote one ([`remote`]) by TLS with its pinned key. No port is opened for the interface, and no credential reaches the webview.
 
 pub(crate) mod embedded;
 pub(crate) mod http;
+pub(crate) mod kept;
+pub(crate) mod remote;
 pub(crate) mod socket;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use deckport_protocol::Pin;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::supervisor::{Standing, Supervisor};
+use remote::Remote;
 
 /// What a dial gives.
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
@@ -41,6 +44,13 @@ pub(crate) enum ConnectionError {
     TooLarge(usize),
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// An alarm, never a question: somebody else may stand in the collector's place.
+    #[error(
+        "another key answers at this address ({found}) than the one that was compared when it was added. Either the collector's data \
+         folder was made anew, or something else stands in its place; nothing was sent to it. If you know that it was made anew, \
+         remove this connection and add it again"
+    )]
+    OtherKey { expected: Vec<Pin>, found: Pin },
 }
 
 impl ConnectionError {
@@ -52,6 +62,7 @@ impl ConnectionError {
             ConnectionError::TimedOut(_) => "timed_out",
             ConnectionError::TooLarge(_) => "too_large",
             ConnectionError::Broken(_) => "broken",
+            ConnectionError::OtherKey { .. } => "other_key",
         }
     }
 
@@ -62,6 +73,7 @@ impl ConnectionError {
             | ConnectionError::Broken(_) => true,
             ConnectionError::Unknown(_)
             | ConnectionError::Refused(_)
+            | ConnectionError::OtherKey { .. }
             | ConnectionError::TooLarge(_) => false,
         }
     }
@@ -71,6 +83,7 @@ impl ConnectionError {
 #[derive(Debug, Clone)]
 enum Way {
     Local(Supervisor),
+    Remote(Arc<Remote>),
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +98,26 @@ impl Connection {
         Connection { id: LOCAL.into(), name: "This computer".into(), way: Way::Local(supervisor) }
     }
 
+    pub(crate) fn remote(id: &str, name: &str, remote: Arc<Remote>) -> Connection {
+        Connection { id: id.into(), name: name.into(), way: Way::Remote(remote) }
+    }
+
+    /// By what name its collector answers.
+    pub(crate) fn host(&self) -> String {
+        match &self.way {
+            Way::Local(_) => http::HOST.to_owned(),
+            Way::Remote(remote) => remote.address().authority(),
+        }
+    }
+
+    /// By what the operator is known there; nothing where the stream itself is the proof.
+    pub(crate) fn session(&self) -> Option<String> {
+        match &self.way {
+            Way::Local(_) => None,
+            Way::Remote(remote) => remote.session(),
+        }
+    }
+
     /// A byte stream to its collector, already trusted.
     pub(crate) async fn dial(&self) -> Result<Box<dyn Bytes>, ConnectionError> {
         match &self.way {
@@ -95,6 +128,7 @@ impl Connection {
                         .unwrap_or_else(|| "The collector is not running.".to_owned()),
                 )),
             },
+            Way::Remote(remote) => remote.dial().await,
         }
     }
 
@@ -102,6 +136,7 @@ impl Connection {
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
         match &self.way {
             Way::Local(supervisor) => supervisor.standing(),
+            Way::Remote(remote) => remote.standing(),
         }
     }
 
@@ -114,15 +149,17 @@ impl Connection {
             Standing::Waiting { .. } => (State::Waiting, None),
             Standing::Stopping | Standing::Stopped { .. } => (State::Stopped, None),
         };
-        let Way::Local(_) = self.way;
-        Described {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            kind: "local",
-            state,
-            sentence: sentence(&standing),
-            listen: listen.map(|listen: SocketAddr| format!("https://{listen}")),
-        }
+        let (kind, sentence, listen) = match &self.way {
+            Way::Local(_) => {
+                let listen = listen.map(|listen: SocketAddr| format!("https://{listen}"));
+                ("local", sentence(&standing), listen)
+            }
+            Way::Remote(remote) => {
+                ("remote", remote_sentence(&standing), Some(remote.address().to_string()))
+            }
+        };
+        let (id, name) = (self.id.clone(), self.name.clone());
+        Described { id, name, kind, state, sentence, listen }
     }
 }
 
@@ -162,27 +199,52 @@ fn sentence(standing: &Standing) -> Option<String> {
     }
 }
 
-/// All connections of this app. Fixed while it runs, until remote ones can be added.
-#[derive(Debug, Clone)]
-pub(crate) struct Connections(Arc<[Connection]>);
+/// How a remote collector is, in a sentence; nothing when all is well.
+fn remote_sentence(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Starting => Some("Connecting to the collector.".to_owned()),
+        Standing::Ready { .. } => None,
+        Standing::Waiting { why, wait } => Some(format!(
+            "The collector is not reached: {why}. Tried again within {} s.",
+            wait.as_secs().max(1)
+        )),
+        Standing::Stopping | Standing::Stopped { .. } => {
+            Some("The connection was removed.".to_owned())
+        }
+    }
+}
+
+/// All connections of this app, the one to the collector inside it first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connections(Arc<RwLock<Vec<Connection>>>);
 
 impl Connections {
     pub(crate) fn new(connections: Vec<Connection>) -> Connections {
-        Connections(connections.into())
+        Connections(Arc::new(RwLock::new(connections)))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.0.iter()
+    pub(crate) fn all(&self) -> Vec<Connection> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn get(&self, id: &str) -> Result<&Connection, ConnectionError> {
-        self.iter()
+    pub(crate) fn get(&self, id: &str) -> Result<Connection, ConnectionError> {
+        self.all()
+            .into_iter()
             .find(|connection| &*connection.id == id)
             .ok_or_else(|| ConnectionError::Unknown(id.chars().take(64).collect()))
     }
 
+    pub(crate) fn add(&self, connection: Connection) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    pub(crate) fn remove(&self, id: &str) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|connection| &*connection.id != id);
+    }
+
     pub(crate) fn describe(&self) -> Vec<Described> {
-        self.iter().map(Connection::describe).collect()
+        self.all().iter().map(Connection::describe).collect()
     }
 }
 

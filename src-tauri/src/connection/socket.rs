@@ -10,9 +10,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::http::HOST;
 use super::{Bytes, Connection, ConnectionError};
 
 const LARGEST_MESSAGE: usize = 8 << 20;
@@ -41,8 +42,16 @@ pub(crate) async fn open(connection: &Connection) -> Result<(Reading, Writing), 
     let config = WebSocketConfig::default()
         .max_message_size(Some(LARGEST_MESSAGE))
         .max_frame_size(Some(LARGEST_MESSAGE));
-    let url = format!("ws://{HOST}/ws/live");
-    let handshake = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
+    let refused = |_| ConnectionError::Refused("the session cannot be sent; log in again");
+    let url = format!("ws://{}/ws/live", connection.host());
+    let mut request = url
+        .into_client_request()
+        .map_err(|_| ConnectionError::Refused("the address is no name of a machine"))?;
+    if let Some(session) = connection.session() {
+        let value = format!("Bearer {session}").parse().map_err(refused)?;
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
     match timeout(PATIENCE, handshake).await {
         Ok(Ok((socket, _))) => {
             let (writing, reading) = socket.split();

@@ -243,7 +243,7 @@ async fn closing_a_socket_ends_the_wait_for_it() {
 #[tokio::test]
 async fn a_collector_that_is_down_says_so() {
     let connection = connection(Answer::Echo).await;
-    let Way::Local(supervisor) = &connection.way;
+    let Way::Local(supervisor) = &connection.way else { panic!("the collector inside the app") };
     assert_eq!(supervisor.shutdown().await, None);
     let error = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap_err();
     assert_eq!(error, ConnectionError::NotReady("The collector has stopped.".into()));
