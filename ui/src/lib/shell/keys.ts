@@ -14,6 +14,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     keys: [
       ['Ctrl+K', 'Go anywhere'],
       ['?', 'This sheet'],
+      ['a', 'Add consoles'],
       ['g+l', 'Live'],
       ['g+h', 'History'],
       ['g+f', 'Failures'],
@@ -75,7 +76,7 @@ export function inField(event: KeyboardEvent): boolean {
   return (
     target instanceof HTMLElement &&
     target.closest(
-      'input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="listbox"]',
+      'input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="alertdialog"], [role="listbox"]',
     ) !== null
   );
 }
