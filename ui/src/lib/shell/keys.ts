@@ -1,6 +1,7 @@
 /** Where the letter after g goes. */
 export const afterG: Record<string, string> = {
   l: '/live',
+  c: '/fleet',
   h: '/history',
   b: '/together',
   f: '/signatures',
@@ -16,6 +17,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['?', 'This sheet'],
       ['a', 'Add consoles'],
       ['g+l', 'Live'],
+      ['g+c', 'Fleet'],
       ['g+h', 'History'],
       ['g+f', 'Failures'],
       ['g+b', 'Side by side'],
@@ -27,6 +29,19 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     keys: [
       ['↑ ↓', 'Previous, next deployment'],
       ['Enter', 'Open it'],
+    ],
+  },
+  {
+    title: 'Fleet',
+    keys: [
+      ['j k ↑ ↓', 'Next, previous console'],
+      ['/', 'Filter'],
+      ['Space x', 'Select, or not'],
+      ['d', 'Deploy now'],
+      ['r', 'Renew certificate'],
+      ['Del', 'Remove…'],
+      ['Enter', 'Open its latest deployment'],
+      ['Esc', 'Drop the selection'],
     ],
   },
   {
