@@ -1,6 +1,6 @@
 // Starts the real collector and real agents for the browser tests, and stops what it started.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,13 +34,15 @@ export class Stage {
   /** Starts the collector; a second start uses the same port and data, as a restart does. */
   async start() {
     const args = ['serve', '--data', join(this.dir, 'data'), '--listen', `127.0.0.1:${this.port}`];
-    const child = this.run(COLLECTOR, [...args, '--venue', 'Hall A']);
+    // the browser would have to be taught the collector's own authority; consoles come by TLS all the same
+    const child = this.run(COLLECTOR, [...args, '--venue', 'Hall A', '--plain-http']);
     let said = '';
     child.stdout.on('data', (bytes) => (said += bytes));
     this.url = await until('the collector says where it listens', () => {
       if (child.exitCode !== null) throw new Error(`the collector ended: ${said}`);
       return /http:\/\/127\.0\.0\.1:\d+/.exec(said)?.[0];
     });
+    this.pinned = /https:\/\/\S+#sha256\/\/\S+/.exec(said)[0];
     this.port = Number(new URL(this.url).port);
     this.token = readFileSync(join(this.dir, 'data', 'token'), 'utf8').trim();
     this.collector = child;
@@ -62,13 +64,56 @@ export class Stage {
     ]);
   }
 
+  /** A script that consoles of this template run. */
+  template(name, lines) {
+    const dir = join(this.dir, 'data', 'templates');
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(join(dir, `${name}.sh`), lines.join('\n') + '\n');
+  }
+
+  /** A console that joins with a code; resolves to its state directory. */
+  async enrol(name, code) {
+    const state = join(this.dir, 'state', name.replaceAll(' ', '-'));
+    mkdirSync(state, { recursive: true });
+    const file = `${state}.code`;
+    writeFileSync(file, code);
+    const joining = ['--collector', this.pinned, '--code-file', file];
+    await this.finished(['enrol', ...joining, '--state', state, '--name', name]);
+    return state;
+  }
+
+  /** Runs the agent to its end, which must be a good one. */
+  async finished(args) {
+    const child = this.run(AGENT, args);
+    const code = await new Promise((done) => child.once('exit', done));
+    if (code !== 0) throw new Error(`deckport-agent ${args[0]} ended with ${code}`);
+  }
+
+  /** The daemon of a console that joined. */
+  serve(state) {
+    return this.run(AGENT, ['serve', '--state', state]);
+  }
+
   /** What the API answers. */
   async get(path) {
+    return this.ask('GET', path);
+  }
+
+  async ask(method, path, body) {
     const answer = await fetch(`${this.url}/api/v1${path}`, {
-      headers: { authorization: `Bearer ${this.token}` },
+      method,
+      headers: { authorization: `Bearer ${this.token}`, 'content-type': 'application/json' },
+      body: body && JSON.stringify(body),
     });
     if (!answer.ok) throw new Error(`${path}: the collector answered ${answer.status}`);
-    return answer.json();
+    const text = await answer.text();
+    return text === '' ? null : JSON.parse(text);
+  }
+
+  /** The consoles by their names. */
+  async consoles() {
+    const { consoles } = await this.get('/consoles');
+    return new Map(consoles.map((one) => [one.name, one]));
   }
 
   async deployments() {

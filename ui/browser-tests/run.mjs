@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { AGENT, Stage, until } from './collector.mjs';
+import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
 
 const here = resolve(fileURLToPath(import.meta.url), '..');
@@ -83,10 +84,10 @@ async function assertNotWide(page, what) {
   assert.equal(wide, false, `${what} scrolls sideways`);
 }
 
-async function everyWay(name, path, ready, act) {
+async function everyWay(name, path, ready, act, on = stage) {
   // two of the four hold every colour and every layout: axe is slow on a screen full of log
   const one = async (size, viewport, colorScheme) => {
-    const page = await open(path, { viewport, colorScheme });
+    const page = await open(path, { viewport, colorScheme, on });
     await ready(page);
     await act?.(page);
     const whole = (size === 'desk') === (colorScheme === 'dark');
@@ -126,14 +127,18 @@ async function main() {
     ],
   });
 
-  await check('an empty collector teaches the command that really works', async () => {
-    await everyWay('empty', '/live', (page) => page.waitForSelector('[data-testid=empty-state]'));
-    const page = await open('/live');
-    const taught = await page.textContent('[data-testid=empty-state] code');
-    assert.ok(taught.includes(`--collector ${stage.url}`), taught);
-    assert.equal(await page.evaluate(() => location.hash), '#/live', 'the token stays in the address');
-    await page.context().close();
-  });
+  await check(
+    'an empty collector teaches how consoles are added, and the command that shows one',
+    async () => {
+      await everyWay('empty', '/live', (page) => page.waitForSelector('[data-testid=empty-state]'));
+      const page = await open('/live');
+      const taught = await page.textContent('[data-testid=empty-state]');
+      assert.ok(taught.includes(`--collector https://127.0.0.1:${stage.port} `), taught);
+      assert.ok(taught.includes(`--listen 0.0.0.0:${stage.port}`), taught);
+      assert.equal(await page.evaluate(() => location.hash), '#/live', 'the token stays in the address');
+      await page.context().close();
+    },
+  );
 
   await check('a wrong token is refused in plain words', async () => {
     const page = await open('/live', { token: 'wrong' });
@@ -335,6 +340,8 @@ async function main() {
 
   const viewer = { ready: viewerReady, rowShown, number: (page, name) => number(page, name), VIEWER };
   await historyChecks({ stage, check, open, look, assertNotWide, viewer, DESK, PHONE });
+
+  await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });
 
   assert.deepEqual(problems, [], 'errors in the page');
 }

@@ -1,7 +1,8 @@
-import { render, screen, waitFor } from '@testing-library/svelte';
+import { render, screen, waitFor, within } from '@testing-library/svelte';
 import userEvent from '@testing-library/user-event';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { info, nowUs, started, violations } from '../test/app';
+import { aConsole, FakeConsoles } from '../test/consoles';
 import { phase, row, summary, type Answer } from '../test/fixtures';
 import type { DeploymentSummary } from './api/types';
 import CancelButton from './deployment/CancelButton.svelte';
@@ -15,18 +16,29 @@ beforeEach(() => {
 });
 
 describe('the Live screen', () => {
-  it('teaches the exact command when there is nothing yet', async () => {
+  it('teaches how consoles are added when there is nothing yet, and how to see one without', async () => {
     const { page } = await started([]);
-    expect(await screen.findByTestId('empty-state')).toHaveTextContent(
-      'deckport-agent wrap --collector http://127.0.0.1:7443 --token-file /data/token --name "$(hostname)"',
+    const empty = await screen.findByTestId('empty-state');
+    expect(within(empty).getByRole('button', { name: /^Add consoles/ })).toBeInTheDocument();
+    expect(empty).toHaveTextContent(
+      "deckport-agent wrap --collector http://127.0.0.1:7443 --token-file /data/token --name 'Simulated console'",
     );
+    expect(empty).toHaveTextContent('--listen 0.0.0.0:7443');
     expect(await violations(page.container)).toEqual([]);
   });
 
   it('promises no command when consoles cannot reach this collector', async () => {
     await started([], undefined, { ...info, listen: null });
     expect(await screen.findByText(/does not listen for consoles/)).toBeInTheDocument();
-    expect(screen.getByTestId('empty-state')).not.toHaveTextContent('Put this in front of');
+    expect(screen.getByTestId('empty-state')).not.toHaveTextContent('deckport-agent wrap');
+  });
+
+  it('leads to Fleet while consoles are here and nothing was deployed', async () => {
+    const fake = new FakeConsoles();
+    fake.list = [aConsole(), aConsole({ id: 'two' })];
+    await started([], fake.answer);
+    expect(await screen.findByText(/2 consoles are here/)).toBeInTheDocument();
+    expect(screen.getByRole('link', { name: 'Open Fleet' })).toHaveAttribute('href', '#/fleet');
   });
 
   it('puts failures first, and lets them be dismissed and brought back', async () => {

@@ -29,7 +29,7 @@ export const info = {
 
 export async function started(deployments: DeploymentSummary[], answer?: Answer, said: object = info) {
   const host = new FakeHost((request) => {
-    if (request.path === '/api/v1/info') return { body: said };
+    if (request.path === '/api/v1/info') return { body: { ...said, now_at: nowUs() } };
     return answer?.(request) ?? { status: 404, body: {} };
   });
   const page = render(App, { host, connections: await host.connections() });

@@ -7,15 +7,23 @@
 import { HostRefused, type Host, type HostRequest, type HostResponse } from '../host';
 import type {
   Comparison,
+  Console,
+  Consoles,
   DeploymentDetail,
   DeploymentList,
   Found,
   FoundMatches,
   Imported,
   Info,
+  Invitation,
+  Invitations,
+  Invite,
   Located,
   Marks,
+  NewInvitation,
+  OrderAnswer,
   Ordered,
+  OrderWord,
   ParsedQuery,
   Query,
   Refusal,
@@ -29,6 +37,7 @@ import type {
   SearchPage,
   Signature,
   SignatureList,
+  Templates,
 } from './types';
 
 export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
@@ -160,6 +169,39 @@ export class Api {
 
   previewRetention(policy: RetentionPolicy): Promise<RetentionPreview> {
     return this.send('POST', '/api/v1/retention/preview', policy);
+  }
+
+  async consoles(): Promise<Console[]> {
+    return (await this.get<Consoles>('/api/v1/consoles')).consoles;
+  }
+
+  /** Tells a linked console to do something; resolves to what it says to that. */
+  order(console: string, order: OrderWord): Promise<OrderAnswer> {
+    return this.send('POST', `/api/v1/consoles/${encodeURIComponent(console)}/order`, { order });
+  }
+
+  /** Shuts a console out at once. What it sent stays. */
+  revoke(console: string): Promise<void> {
+    return this.call({ method: 'POST', path: `/api/v1/consoles/${encodeURIComponent(console)}/revoke` });
+  }
+
+  /** What consoles can be added with, by name. */
+  async templates(): Promise<string[]> {
+    return (await this.get<Templates>('/api/v1/templates')).templates;
+  }
+
+  /** Codes that were given out, the newest first. */
+  async invitations(): Promise<Invitation[]> {
+    return (await this.get<Invitations>('/api/v1/join-tokens')).invitations;
+  }
+
+  /** Makes a code to add consoles with: this answer is the only one that has it. */
+  invite(invite: Invite): Promise<NewInvitation> {
+    return this.send('POST', '/api/v1/join-tokens', invite);
+  }
+
+  takeBack(invitation: string): Promise<void> {
+    return this.call({ method: 'DELETE', path: `/api/v1/join-tokens/${encodeURIComponent(invitation)}` });
   }
 
   cancel(id: string): Promise<Ordered> {

@@ -101,3 +101,19 @@ export type RetentionPolicy = Required<Schemas['RetentionPolicy']>;
 export type Retention = Omit<Schemas['Retention'], 'policy'> & { policy: RetentionPolicy };
 export type RetentionPreview = Schemas['RetentionPreview'];
 export type Imported = Schemas['Imported'];
+
+export type Console = Schemas['Console'];
+export type ConsoleStanding = Schemas['ConsoleStanding'];
+export type Consoles = Schemas['Consoles'];
+/** The schema's defaults stand for what an older agent does not say. */
+export type Health = Schemas['Health'];
+export type OrderWord = Schemas['OrderWord'];
+export type OrderAnswer = Schemas['OrderAnswer'];
+/** A code that was given out, without the code. */
+export type Invitation = Schemas['Invitation'];
+export type Invitations = Schemas['Invitations'];
+export type Invite = Schemas['Invite'];
+/** The one answer that has the code. */
+export type NewInvitation = Schemas['NewInvitation'];
+export type JoinState = Schemas['JoinState'];
+export type Templates = Schemas['Templates'];

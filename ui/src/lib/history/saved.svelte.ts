@@ -1,7 +1,7 @@
 /** Searches that are kept on the collector, for everyone who uses it. */
 import type { Api } from '../api/client';
+import { messageOf } from '../api/message';
 import type { SavedSearch, SavedSearchFields } from '../api/types';
-import { messageOf } from './search.svelte';
 
 export type SavedState = { kind: 'loading' } | { kind: 'here' } | { kind: 'failed'; message: string };
 

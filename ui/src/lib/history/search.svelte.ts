@@ -11,7 +11,6 @@ import { ApiError, type Api } from '../api/client';
 import type { Histogram, SearchDelta, SearchHit, SearchProgress, SearchSnapshot } from '../api/types';
 import type { LiveConnection, Subscription } from '../connection/connection.svelte';
 import { minutesEast } from '../query/dates';
-import { t } from '../shared/strings';
 
 export type SearchState =
   | { kind: 'idle' }
@@ -193,9 +192,4 @@ export class HistorySearch {
     this.progress = last.progress;
     this.pending = [];
   }
-}
-
-/** What the collector said, or that it said nothing. */
-export function messageOf(cause: unknown): string {
-  return cause instanceof ApiError ? cause.message : t.log.noAnswer;
 }

@@ -59,6 +59,15 @@ export function ago(at: number, now: number): string {
   return day(at, now);
 }
 
+/** About how long: `40 s`, `12 min`, `3 h`, `6 d`; whole units, rounded down. */
+export function span(us: number): string {
+  const seconds = Math.max(0, Math.floor(us / 1_000_000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
 /** `18:42:07`, local time. */
 export function clockTime(at: number): string {
   const date = new Date(at / 1000);

@@ -9,6 +9,7 @@ export const TOGETHER_MOST = 4;
 export type Route =
   | { name: 'live' }
   | { name: 'deployment'; id: string; seq: number | null; row?: number }
+  | { name: 'fleet' }
   | { name: 'history'; q: string }
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
@@ -21,6 +22,7 @@ export function parseRoute(hash: string): Route {
   const [path = '', search = ''] = raw.split('?', 2);
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
+  if (parts[0] === 'fleet') return { name: 'fleet' };
   if (parts[0] === 'settings') return { name: 'settings' };
   const query = new URLSearchParams(search);
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
@@ -63,6 +65,10 @@ function whole(text: string | null): number | null {
 
 export function liveLink(): string {
   return '#/live';
+}
+
+export function fleetLink(): string {
+  return '#/fleet';
 }
 
 export function deploymentLink(id: string, seq?: number): string {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { quote, wrapCommand } from '../live/teach';
 import { Clock } from './clock.svelte';
-import { axisTime, bytes, duration, offset, percent, roughly } from './format';
+import { axisTime, bytes, duration, offset, percent, roughly, span } from './format';
 import { Preferences } from './preferences.svelte';
 import {
   comparisonLink,
@@ -39,6 +39,13 @@ describe('format', () => {
     expect(axisTime(at, 7 * 86_400e6)).toBe('26 Nov');
     expect(axisTime(at, 400 * 86_400e6)).toBe('26 Nov 2026');
   });
+  it.each([
+    [-5, '0 s'],
+    [59_999_999, '59 s'],
+    [3599e6, '59 min'],
+    [86_399e6, '23 h'],
+    [6.5 * 86_400e6, '6 d'],
+  ])('%d µs is about %s', (us, text) => expect(span(us)).toBe(text));
   it('never says done before it is', () => expect(percent(0.999)).toBe('99 %'));
   it('keeps milliseconds exact', () => expect(offset(59_999_900)).toBe('+0:59.999'));
 });
@@ -82,7 +89,8 @@ describe('routes', () => {
     ],
     ['#/compare/a-b', { name: 'comparison', id: 'a-b', other: 'last-good' }],
     ['#/signatures', { name: 'signatures', id: null }],
-    ['#/fleet', { name: 'unknown', path: 'fleet' }],
+    ['#/fleet', { name: 'fleet' }],
+    ['#/rollouts', { name: 'unknown', path: 'rollouts' }],
   ])('%s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
   it('come back from their links', () => {
     expect(parseRoute(deploymentLink('x/y', 0))).toEqual({ name: 'deployment', id: 'x/y', seq: 0 });

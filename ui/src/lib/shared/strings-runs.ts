@@ -11,7 +11,7 @@ export const together = {
     free: 'Each log moves by itself.',
     merged: 'Lines of all runs in one list, by time.',
   },
-  add: 'Add a console',
+  add: 'Add a log',
   full: (most: number) => `${count(most)} logs fit beside each other`,
   close: (name: string) => `Close ${name}`,
   empty: 'See logs next to each other',

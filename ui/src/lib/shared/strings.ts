@@ -1,5 +1,6 @@
 /** Every sentence the UI says, in one place. English for now; a second language is a second catalogue. */
 import { bytes, count, plural } from './format';
+import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
 import { comparison, retention, signatures, together } from './strings-runs';
 
@@ -8,6 +9,7 @@ export const t = {
   nav: {
     label: 'Main',
     live: 'Live',
+    fleet: 'Fleet',
     history: 'History',
     settings: 'Settings',
     running: 'Deployments',
@@ -88,24 +90,32 @@ export const t = {
     none: 'Nothing is running right now.',
     noneNote: 'A deployment appears here the moment a console starts one.',
     list: 'Deployments',
-    add: 'Add a console',
   },
   teach: {
     asking: 'Asking the collector for its address…',
-    title: 'Watch your first console',
-    lead: 'Put this in front of any install command on a console. Every line appears here as it is printed, and stays.',
-    onConsole: 'On the console',
+    title: 'Add your first console',
+    lead: 'A console is any Linux machine. It is added once, and from then on every line of every installation on it appears here as it is printed, and stays.',
+    steps: [
+      'Make a code. It lets in one console, for a quarter of an hour.',
+      'Paste the line that comes with it at the console, and type the code there.',
+      'Watch: the console adds itself and runs its first deployment.',
+    ],
+    hereTitle: 'Nothing was deployed yet',
+    hereLead: (n: number) =>
+      `${plural(n, 'console is', 'consoles are')} here. Deploy on them from Fleet, or add more.`,
+    openFleet: 'Open Fleet',
+    onConsole: 'Watch one command on this machine',
+    onConsoleLead: 'Without adding a console: put this in front of any install command.',
     tokenNote: (file: string) =>
-      `The token is in ${file} on the collector’s machine. Copy that file to the console and keep it private.`,
-    sameMachine:
-      'This collector listens on this machine only, so the command works here; other machines can reach it once encrypted connections are set up.',
+      `The token in ${file} opens everything, so leave it on the collector’s machine; consoles are added with a code.`,
     noListen: 'This collector does not listen for consoles yet. Settings shows why.',
     example: 'Works with a piped script too:',
     demoTitle: 'Or see it with three simulated consoles',
     demoLead: 'From a checkout of the project, in another terminal. One of them really fails.',
-    simulate: 'Or one simulated console, with the same agent:',
+    simulate: 'Or one simulated console on this machine',
     copy: 'Copy',
     copied: 'Copied',
+    copyByHand: 'Selected: press Ctrl C',
   },
   deployment: {
     loading: 'Opening the deployment…',
@@ -223,6 +233,8 @@ export const t = {
     unfold: (name: string) => `Unfold ${name}`,
     levelNames: { error: 'error', warning: 'warning', notice: 'notice' } as Record<string, string>,
   },
+  consoles,
+  adding,
   query,
   history,
   together,
@@ -292,7 +304,8 @@ export const t = {
     protocol: 'Protocol',
     state: 'Connection',
     unavailable: 'The collector has not answered yet.',
-    connect: 'Connect a console',
+    connect: 'Consoles',
+    connectLead: 'Consoles are added with a code and listed on Fleet.',
     signOut: 'Forget the access token of this browser tab',
     saveFailed: 'The preference could not be saved',
   },

@@ -3,6 +3,8 @@ import { getContext, setContext } from 'svelte';
 import type { Api } from '../api/client';
 import type { Info } from '../api/types';
 import type { LiveConnection } from '../connection/connection.svelte';
+import type { Adding } from '../consoles/adding.svelte';
+import type { Consoles } from '../consoles/consoles.svelte';
 import type { KnownRuns } from '../history/known.svelte';
 import type { Results } from '../history/results.svelte';
 import type { SavedSearches } from '../history/saved.svelte';
@@ -18,7 +20,10 @@ export interface App {
   host: Host;
   api: Api;
   connection: LiveConnection;
+  /** The deployments. */
   fleet: Fleet;
+  consoles: Consoles;
+  adding: Adding;
   known: KnownRuns;
   /** The search that History shows; it stays while other screens are looked at. */
   search: HistorySearch;
@@ -31,6 +36,8 @@ export interface App {
   /** Null until the collector answered. */
   info(): Info | null;
   showShortcuts(): void;
+  /** Opens the dialog for it, with this template chosen. */
+  addConsoles(template?: string): void;
 }
 
 /** What can be given to someone else: the address of a screen, from its link. */

@@ -1,6 +1,7 @@
 /** Where the letter after g goes. */
 export const afterG: Record<string, string> = {
   l: '/live',
+  c: '/fleet',
   h: '/history',
   b: '/together',
   f: '/signatures',
@@ -14,7 +15,9 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     keys: [
       ['Ctrl+K', 'Go anywhere'],
       ['?', 'This sheet'],
+      ['a', 'Add consoles'],
       ['g+l', 'Live'],
+      ['g+c', 'Fleet'],
       ['g+h', 'History'],
       ['g+f', 'Failures'],
       ['g+b', 'Side by side'],
@@ -26,6 +29,19 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     keys: [
       ['↑ ↓', 'Previous, next deployment'],
       ['Enter', 'Open it'],
+    ],
+  },
+  {
+    title: 'Fleet',
+    keys: [
+      ['j k ↑ ↓', 'Next, previous console'],
+      ['/', 'Filter'],
+      ['Space x', 'Select, or not'],
+      ['d', 'Deploy now'],
+      ['r', 'Renew certificate'],
+      ['Del', 'Remove…'],
+      ['Enter', 'Open its latest deployment'],
+      ['Esc', 'Drop the selection'],
     ],
   },
   {
@@ -75,7 +91,7 @@ export function inField(event: KeyboardEvent): boolean {
   return (
     target instanceof HTMLElement &&
     target.closest(
-      'input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="listbox"]',
+      'input, textarea, select, [contenteditable], [role="menu"], [role="dialog"], [role="alertdialog"], [role="listbox"]',
     ) !== null
   );
 }

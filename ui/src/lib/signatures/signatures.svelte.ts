@@ -1,7 +1,7 @@
 /** Failures that say the same, counted together. */
 import type { Api } from '../api/client';
+import { messageOf } from '../api/message';
 import type { Signature } from '../api/types';
-import { messageOf } from '../history/search.svelte';
 
 export type SignaturesState =
   { kind: 'loading' } | { kind: 'here'; list: readonly Signature[] } | { kind: 'failed'; message: string };
