@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/v1/api-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A token for a program, with one's own rights or less. */
+        post: operations["give_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/console/renew": {
         parameters: {
             query?: never;
@@ -396,6 +413,144 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets an operator in. */
+        post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the session or token that this is asked with. */
+        post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who this is asked by, and what they may do. */
+        get: operations["me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes one's own password; one's other sessions end. */
+        put: operations["change_password"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/second-factor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** From now on the authenticator app's digits are asked for. */
+        put: operations["take_second_factor"];
+        /** A new secret for an authenticator app. Nothing is changed until it is confirmed. */
+        post: operations["begin_second_factor"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/second-factor/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The authenticator app's digits are not asked for any more. */
+        post: operations["drop_second_factor"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All operators. */
+        get: operations["list"];
+        put?: never;
+        /** Takes somebody in. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operators/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes somebody. A new password, or shutting them out, ends their sessions at once. */
+        put: operations["change"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -496,6 +651,40 @@ export interface paths {
         post?: never;
         /** No longer keeps one. */
         delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sessions and tokens that are open. */
+        get: operations["sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a session or token: what is open with it ends at once. */
+        delete: operations["end_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -658,6 +847,24 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A session, or a program's token. */
+        Access: {
+            /** Format: int64 */
+            created_at: number;
+            /** Format: int64 */
+            expires_at: number;
+            id: string;
+            kind: components["schemas"]["GrantKind"];
+            login: string;
+            /** @description What logged in, or what the token is for. */
+            name: string;
+            operator_id: components["schemas"]["OperatorId"];
+            /** @description The one that this is asked with. */
+            own: boolean;
+            role: components["schemas"]["Role"];
+            /** Format: int64 */
+            seen_at: number;
+        };
         /**
          * @description How the other run was found.
          * @enum {string}
@@ -687,6 +894,12 @@ export interface components {
              * @description Rows of this run that the other has too, those `ignored` included.
              */
             same_rows: number;
+        };
+        ConfirmedFactor: {
+            /** @description The six digits that the app shows for it now. */
+            code: string;
+            password: string;
+            secret: string;
         };
         Console: {
             agent_version: string | null;
@@ -888,6 +1101,16 @@ export interface components {
         FleetSnapshot: {
             deployments: components["schemas"]["DeploymentSummary"][];
         };
+        GivenToken: {
+            access: components["schemas"]["Access"];
+            /** @description Shown this once. */
+            token: string;
+        };
+        /**
+         * @description How somebody was let in.
+         * @enum {string}
+         */
+        GrantKind: "session" | "token";
         /** @description How a console does, as it says so. */
         Health: {
             /**
@@ -1147,6 +1370,24 @@ export interface components {
             /** Format: int64 */
             row: number;
         };
+        LoggedIn: {
+            /** Format: int64 */
+            expires_at: number;
+            operator: components["schemas"]["Person"];
+            /** @description To be sent as `Authorization: Bearer …`; shown this once. */
+            token: string;
+            /** @description The collector's name for people. */
+            venue: string;
+        };
+        /** @description What somebody types to log in. */
+        Login: {
+            /** @description What logs in, for the list of sessions ("Deckport on desk-2"). */
+            client?: string | null;
+            /** @description The six digits of the authenticator app, where the operator has one. */
+            code?: string | null;
+            login: string;
+            password: string;
+        };
         /** @description A stretch of rows that holds errors or warnings. */
         Mark: {
             /** Format: int64 */
@@ -1193,6 +1434,13 @@ export interface components {
              */
             until: number;
         };
+        /** @description Who asks. */
+        Me: {
+            /** @description `shell`, `local_admin` or `operator`. */
+            kind: string;
+            operator: components["schemas"]["Person"] | null;
+            role: components["schemas"]["Role"];
+        };
         /** @description A code, and how to come with it. */
         NewInvitation: {
             /** @description Shown this once, to be typed at the console. */
@@ -1209,6 +1457,40 @@ export interface components {
         NewOrder: {
             order: components["schemas"]["OrderWord"];
         };
+        NewPassword: {
+            new: string;
+            old: string;
+        };
+        NewToken: {
+            /** @description What it is for. */
+            name: string;
+            /** @description The most that it allows; not more than one's own role. */
+            role: components["schemas"]["Role"];
+            /**
+             * Format: int64
+             * @description Seconds that it is good for, at most a year.
+             */
+            ttl_s: number;
+        };
+        /** @description What is said of a person. */
+        OperatorFields: {
+            /** @description Nobody is let in with it. */
+            disabled?: boolean;
+            /** @description Takes the second factor away: for somebody who lost their phone. */
+            forget_second_factor?: boolean;
+            /** @description What is typed to log in: letters, digits, `.`, `-`, `_`, `@`. */
+            login: string;
+            name: string;
+            /** @description A new password; one that was there stays where it is left out. */
+            password?: string | null;
+            /** @description In all venues of the organisation. */
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * Format: uuid
+         * @description A person who uses the app.
+         */
+        OperatorId: string;
         OrderAnswer: {
             accepted: boolean;
             /** @description What the console says to it. */
@@ -1236,6 +1518,22 @@ export interface components {
             ok: boolean;
             parts: components["schemas"]["QueryPart"][];
             problem: components["schemas"]["QueryProblem"] | null;
+        };
+        People: {
+            /** @description By login. */
+            operators: components["schemas"]["Person"][];
+        };
+        /** @description An operator, without what is secret. */
+        Person: {
+            /** Format: int64 */
+            created_at: number;
+            /** Format: int64 */
+            disabled_at: number | null;
+            id: components["schemas"]["OperatorId"];
+            login: string;
+            name: string;
+            role: components["schemas"]["Role"];
+            second_factor: boolean;
         };
         Phase: {
             /** Format: int64 */
@@ -1377,6 +1675,11 @@ export interface components {
             /** Format: int64 */
             rows: number;
         };
+        /**
+         * @description What a person may do; each may do what those before it may.
+         * @enum {string}
+         */
+        Role: "viewer" | "operator" | "tournament_director" | "admin";
         /** @description A row as a viewer gets it. */
         Row: {
             /**
@@ -1585,11 +1888,22 @@ export interface components {
             of_blocks: number;
             query: string;
         };
+        /** @description A second factor to be. */
+        SecondFactor: {
+            /** @description For a QR code. */
+            otpauth: string;
+            /** @description In base 32, to be typed. */
+            secret: string;
+        };
         /**
          * Format: uuid
          * @description The collector's database as a whole; a new one after a restore from backup.
          */
         ServerEpoch: string;
+        Sessions: {
+            /** @description The newest first. */
+            sessions: components["schemas"]["Access"][];
+        };
         /** @description A failure that is recognised again. */
         Signature: {
             /** @description Their names. */
@@ -1744,6 +2058,9 @@ export interface components {
             /** Format: int64 */
             total_rows: number;
         };
+        WithPassword: {
+            password: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -1753,6 +2070,45 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    give_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToken"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GivenToken"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     renew: {
         parameters: {
             query?: never;
@@ -2501,6 +2857,302 @@ export interface operations {
             };
         };
     };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedIn"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+        };
+    };
+    change_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassword"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    take_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmedFactor"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    begin_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecondFactor"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    drop_second_factor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithPassword"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["People"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OperatorFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OperatorId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OperatorFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     retention: {
         parameters: {
             query?: never;
@@ -2713,6 +3365,63 @@ export interface operations {
         };
     };
     delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Everybody's, for admins. */
+                all: boolean;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sessions"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    end_session: {
         parameters: {
             query?: never;
             header?: never;
