@@ -387,7 +387,6 @@ async fn foreign_hosts_and_pages_reach_no_route() {
         "evil.example".to_owned(),
         format!("evil.example:{port}"),
         format!("127.0.0.1.evil.example:{port}"),
-        format!("127.0.0.1:{}", port ^ 1),
     ];
     let origins = [
         "http://evil.example".to_owned(),

@@ -70,7 +70,7 @@ pub fn router(app: App) -> Router {
         auth: Arc::clone(&app.auth),
         metrics: Arc::clone(&app.metrics),
         clock: Arc::clone(&app.config.clock),
-        hosts: Guarded::hosts(app.address, &app.config.names),
+        hosts: Guarded::hosts(&app.config.names),
         needs: needs::needs,
     };
     let (router, document) = docs::router().split_for_parts();

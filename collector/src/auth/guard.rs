@@ -82,29 +82,19 @@ pub struct Guarded {
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
-    /// By which it is reached, beside the address of a connection itself: as they stand in a Host header.
+    /// By which it is reached, beside the address of a connection itself: without ports.
     pub hosts: Arc<[String]>,
     pub needs: Needs,
 }
 
 impl Guarded {
-    /// The names under which a collector that listens on `address` is reached; `names` are `NAME` or `NAME:PORT`.
-    pub fn hosts(address: Option<SocketAddr>, names: &[String]) -> Arc<[String]> {
-        let Some(port) = address.map(|address| address.port()) else { return Arc::new([]) };
-        let local = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}"));
-        let named = names.iter().flat_map(|name| {
-            let has_port = name.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-            let bracketed = if name.parse::<std::net::Ipv6Addr>().is_ok() {
-                format!("[{name}]")
-            } else {
-                name.clone()
-            };
-            if has_port && bracketed == *name {
-                vec![name.clone()]
-            } else {
-                // The port is left out where it is https's own.
-                vec![format!("{bracketed}:{port}"), bracketed]
-            }
+    /// The names by which a collector is reached; `names` are `NAME` or `NAME:PORT`. The port does not matter: it may be forwarded,
+    /// and what keeps foreign pages out is the name.
+    pub fn hosts(names: &[String]) -> Arc<[String]> {
+        let local = ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned);
+        let named = names.iter().map(|name| match name.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => without_port(name).to_owned(),
         });
         local.into_iter().chain(named).collect()
     }
@@ -117,7 +107,9 @@ impl Guarded {
             let host = hosts.next().and_then(|host| host.to_str().ok());
             let at = SocketAddr::new(remote.at.ip().to_canonical(), remote.at.port()).to_string();
             let ours = |host: &&str| {
-                self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) || at == **host
+                let name = without_port(host);
+                self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+                    || without_port(&at) == name
             };
             let Some(host) = host.filter(ours).filter(|_| hosts.next().is_none()) else {
                 return Err(Refusal::new(
@@ -161,6 +153,14 @@ impl Guarded {
             }
         }
         Ok(Request::from_parts(parts, body))
+    }
+}
+
+/// The name of a Host header.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        Some(_) | None => host,
     }
 }
 

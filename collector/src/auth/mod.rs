@@ -7,7 +7,7 @@
 //! * The shell that embeds this collector needs nothing: the peer is this very process.
 //!
 //! What must hold:
-//! * [`Auth::who_is_asking`] is the one place that turns a request into an [`Actor`], and [`guard`] the one that holds it
+//! * [`Auth::who_is_asking`] is the one place that turns a request into an [`Actor`], and [`guard()`] the one that holds it
 //!   against what the route needs.
 //! * Every request over the network names a Host of ours; where an Origin is stated it is one of ours; where a
 //!   page could open a socket (upgrade) without a bearer token an Origin must be stated.
