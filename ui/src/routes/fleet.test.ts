@@ -297,6 +297,7 @@ describe('the Fleet screen', () => {
     expect(fake.done).toEqual([]);
     await user.keyboard('{Tab}{Enter}');
     await waitFor(() => expect(rows()).toEqual(['locked', 'never', 'off']));
+    await waitFor(() => expect(within(row('never')).getByRole('link', { name: 'Bench' })).toHaveFocus());
     expect(fake.done).toEqual(['POST /api/v1/consoles/b2/revoke', 'POST /api/v1/consoles/b12/revoke']);
     expect(await screen.findByText('2 consoles are removed and shut out')).toBeInTheDocument();
     expect(screen.queryByRole('toolbar')).toBeNull();
