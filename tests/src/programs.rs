@@ -15,7 +15,7 @@ pub fn agent() -> Result<PathBuf> {
 pub fn static_agent() -> Result<PathBuf> {
     let path = root().join("target/static/x86_64-unknown-linux-gnu/debug/deckport-agent");
     if !path.is_file() {
-        bail!("{} is missing; build it: cargo xtask test build", path.display());
+        bail!("{} is missing; build it: cargo xtask test --only build", path.display());
     }
     Ok(path)
 }
