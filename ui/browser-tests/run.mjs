@@ -132,6 +132,10 @@ async function main() {
     async () => {
       await everyWay('empty', '/live', (page) => page.waitForSelector('[data-testid=empty-state]'));
       const page = await open('/live');
+      // The address is asked of the collector, and comes a moment after the page.
+      await page.waitForFunction(() =>
+        document.querySelector('[data-testid=empty-state]')?.textContent.includes('--collector https://'),
+      );
       const taught = await page.textContent('[data-testid=empty-state]');
       assert.ok(taught.includes(`--collector https://127.0.0.1:${stage.port} `), taught);
       assert.ok(taught.includes(`--listen 0.0.0.0:${stage.port}`), taught);
