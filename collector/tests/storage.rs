@@ -5,6 +5,7 @@
 
 mod support;
 
+use deckport_collector::check::check;
 use deckport_collector::config::{Config, Database};
 use deckport_collector::deployment::Deployments;
 use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
@@ -492,6 +493,9 @@ async fn model(
         .collect();
     assert_eq!(marked, wrong);
     opened.close().await;
+    let config = Config { database, ..config(dir.path()) };
+    let whole = check(&config, false, |problem| panic!("{problem:?}")).await.unwrap();
+    assert_eq!((whole.records, whole.rows), (records.len() as u64, expected.len() as u64));
 }
 
 type Story = (Vec<Piece>, Vec<(usize, bool)>, Vec<(u64, u64)>);

@@ -99,7 +99,7 @@ pub(crate) enum StoreCommand {
         to: PathBuf,
     },
     /// Reads everything and holds it against everything else that is known of it; the collector must not be running. Exit code 1:
-    /// something is wrong.
+    /// something is wrong, and was not repaired.
     Check {
         /// The collector's data directory.
         #[arg(long)]
@@ -107,7 +107,7 @@ pub(crate) enum StoreCommand {
         /// Where it is kept, if not in a file in the directory.
         #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
         database: Option<deckport_collector::config::Database>,
-        /// Make anew what is only derived (summaries, filters) where it is wrong.
+        /// Make anew what is only derived (summaries, filters, states) where it is wrong.
         #[arg(long)]
         repair: bool,
         /// A JSON object.

@@ -55,7 +55,11 @@ pub(super) async fn check(
             checked.bytes,
             match (open, problems.len()) {
                 (0, 0) => "all whole".to_owned(),
-                (0, made) => format!("{made} made anew, all whole now"),
+                (0, 1) => "what was wrong was made anew; all is whole now".to_owned(),
+                (0, made) =>
+                    format!("{made} things that were wrong were made anew; all is whole now"),
+                (open, all) if open < all =>
+                    format!("{open} problems are left, {} were repaired", all - open),
                 (open, _) => format!("{open} problems"),
             }
         )?;

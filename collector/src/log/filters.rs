@@ -12,6 +12,8 @@ struct Held {
     single: BTreeMap<i64, Filter>,
     /// Ids of the blocks in the slots of each group.
     groups: BTreeMap<i64, Arc<[i64]>>,
+    /// Groups that are known to be damaged.
+    damaged: HashSet<i64>,
 }
 
 /// See the module.
@@ -75,6 +77,11 @@ impl Filters {
             held.single.remove(block);
         }
         held.groups.insert(group, blocks.into());
+    }
+
+    /// A group is damaged; whether that was not known.
+    pub(super) fn is_news(&self, group: i64) -> bool {
+        self.write().damaged.insert(group)
     }
 
     /// Looks at the filters of blocks that are in no group.

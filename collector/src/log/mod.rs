@@ -27,6 +27,8 @@ mod read;
 mod seal;
 mod search;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use check::{Checked, Finding};
 pub use marks::Mark;
@@ -61,6 +63,13 @@ pub enum LogError {
     NoSpace,
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl LogError {
+    /// Work was given up because the collector stops.
+    fn stopping() -> Self {
+        Self::Write(WriteError::Stopping)
+    }
 }
 
 /// A frame to append, with what folding it found.
@@ -320,6 +329,10 @@ impl Log {
         self.store.writer().write(write).await?;
         let head = self.head(tenant, deployment).await?;
         head.ok_or_else(|| ReadError::unexpected("the stream was recorded and is not there").into())
+    }
+
+    async fn write(&self, statements: Vec<Statement>) -> Result<(), LogError> {
+        Ok(self.store.writer().write(Write { statements, ..Write::default() }).await?)
     }
 
     /// Nothing more is taken from the stream, for the stated reason.
