@@ -8,6 +8,7 @@ use crate::query::{Query, RunFacts, RunOutcome, Simplified};
 use deckport_protocol::rows::RowDeriver;
 use deckport_protocol::{BodyRef, BootId, FrameBuilder, RecordRef, Source};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +40,11 @@ impl Opened {
 
     /// A stream of blocks, each of these lines.
     async fn stream(&self, blocks: &[&[&str]]) -> StreamKey {
+        self.grow(blocks, |_, _| {}).await
+    }
+
+    /// The same, and tells of each frame when it is durable and not sealed yet.
+    async fn grow(&self, blocks: &[&[&str]], told: impl Fn(StreamKey, u64)) -> StreamKey {
         let (tenant, id) = (Tenant::SOLE, DeploymentId::new());
         let head = self.log.claim(tenant, id, StreamId::new(), 1, 0).await.unwrap();
         let (mut deriver, mut noting) = (RowDeriver::new(), Noting::default());
@@ -86,6 +92,7 @@ impl Opened {
             let done = Box::new(move |result: Result<(), WriteError>| done.send(result).unwrap());
             self.log.append(place, new, frame, Vec::new(), Arc::default(), done);
             durable.await.unwrap().unwrap();
+            told(head.stream, seq);
             self.log.seal().await.unwrap();
         }
         head.stream
@@ -129,6 +136,32 @@ impl Opened {
     }
 }
 
+/// Whoever reads while frames are sealed finds each of them, in the tail or in a block.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sealed_while_it_is_read_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::new(dir.path()).await;
+    // The last frame that is durable, as often as can be: it is sealed at some moment.
+    let last = Arc::new(Mutex::new(None));
+    let (log, known) = (opened.log.clone(), Arc::clone(&last));
+    let until = CancellationToken::new();
+    let ended = until.clone();
+    let reading = tokio::spawn(async move {
+        while !ended.is_cancelled() {
+            tokio::task::yield_now().await;
+            let Some((stream, seq)) = *known.lock().unwrap() else { continue };
+            let frames = log.frames(stream, seq, 1).await.unwrap();
+            assert!(frames.first().is_some_and(|first| first.first_seq <= seq), "{seq} is lost");
+            let next = log.walk(stream, seq, |_| ControlFlow::Continue(())).await.unwrap();
+            assert!(next > seq, "reading ended in front of {seq}");
+        }
+    });
+    let blocks: Vec<&[&str]> = vec![&["one", "two"]; 200];
+    opened.grow(&blocks, |stream, seq| *last.lock().unwrap() = Some((stream, seq))).await;
+    until.cancel();
+    reading.await.unwrap();
+    opened.close().await;
+}
 const BLOCKS: [&[&str]; 3] =
     [&["Unpacking game", "needle one"], &["Setting up game"], &["a needle", "the last line"]];
 
