@@ -160,6 +160,8 @@ impl Collector {
             tasks.spawn(server.clone().accept(listener));
         }
         tasks.spawn(give_back(Arc::clone(&deployments), search, stop.clone()));
+        let (giving, until) = (Arc::clone(&deployments), stop.clone());
+        tasks.spawn(async move { giving.keep_giving_space_back(until).await });
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
         let storage_stop = undo.disarm();
         Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })

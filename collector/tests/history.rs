@@ -5,10 +5,13 @@
 
 mod support;
 
+use deckport_collector::config::Database;
 use deckport_collector::{Collector, Config};
 use deckport_protocol::{Event, Outcome, Record};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
+use support::postgres::Postgres;
 use support::{Console, Dial, Run, config, event, finished, get, line, open, start};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -237,7 +240,20 @@ async fn searches_are_kept_changed_and_deleted() {
 #[tokio::test]
 async fn logs_are_given_back_as_the_policy_says() {
     let dir = tempfile::tempdir().unwrap();
-    let collector = start(dir.path()).await;
+    give_back(&config(dir.path())).await;
+}
+
+#[tokio::test]
+async fn logs_on_postgres_are_given_back_as_the_policy_says() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.database = Database::Postgres(postgres.database());
+    give_back(&config).await;
+}
+
+async fn give_back(config: &Config) {
+    let collector = Collector::start(config.clone()).await.unwrap();
     let good = install(&collector, "Bay 1", None).await;
     let failed = install(&collector, "Bay 2", Some("E: no space left")).await;
     // By the console's clock they ended long ago; a run that goes on stays.
@@ -270,11 +286,70 @@ async fn logs_are_given_back_as_the_policy_says() {
     let kept = failed.hello.deployment_id;
     assert_eq!(get(&collector, &format!("/api/v1/deployments/{kept}/rows")).await.0, 200);
     collector.shutdown().await.unwrap();
-    let config = config(dir.path());
-    let problems = deckport_collector::check::check(&config, false, |problem| {
-        panic!("{problem:?}");
-    });
-    problems.await.unwrap();
+    deckport_collector::check::check(config, true, |problem| panic!("{problem:?}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn space_is_given_back_to_the_file_system_when_logs_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    // What the tail needs again and again stays.
+    config.bounds.tail_bytes = 256 * 1024;
+    let collector = Collector::start(config.clone()).await.unwrap();
+    let run = noise(&collector, 12_000).await;
+    // What failed goes last.
+    let kept = install(&collector, "Bay 2", Some("E: no space left")).await;
+    support::eventually("they are in blocks", async || {
+        let (_, metrics) = support::text(&collector, "/metrics").await;
+        metrics.contains("deckport_tail_bytes 0\n")
+    })
+    .await;
+    let policy = json!({"max_age_days": null, "max_bytes": 100_000, "failed_age_days": null});
+    let policy = policy.to_string().into_bytes();
+    assert_eq!(ask(&collector, "PUT", "/api/v1/retention", policy).await.0, 200);
+    let gone = format!("/api/v1/deployments/{}", run.hello.deployment_id);
+    assert_eq!(get(&collector, &gone).await.0, 404);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(dir.path().join("collector.db"))
+        .read_only(true);
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    support::eventually("what nothing stands in is given back", async || {
+        let free: i64 =
+            sqlx::query_scalar("pragma freelist_count").fetch_one(&mut database).await.unwrap();
+        free <= 2 * 256 * 1024 / 8192
+    })
+    .await;
+    database.close().await.unwrap();
+    let there = format!("/api/v1/deployments/{}/rows", kept.hello.deployment_id);
+    assert_eq!(get(&collector, &there).await.0, 200);
+    collector.shutdown().await.unwrap();
+    let bytes = std::fs::metadata(dir.path().join("collector.db")).unwrap().len();
+    assert!(bytes < 2_000_000, "{bytes}");
+    deckport_collector::check::check(&config, false, |problem| panic!("{problem:?}"))
+        .await
+        .unwrap();
+}
+
+/// A run of lines that do not pack, a kilobyte each.
+async fn noise(collector: &Collector, lines: u64) -> Run {
+    let run = Run::new("Noise");
+    let (mut console, _) = Console::greet(collector, &run).await;
+    let mut random = 1u64;
+    let mut text = || {
+        let letter = || {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            char::from(b'0' + (random >> 33) as u8 % 75)
+        };
+        std::iter::repeat_with(letter).take(1000).collect::<String>()
+    };
+    let mut records: Vec<Record> = vec![run.started()];
+    records.extend((2..lines).map(|seq| line(seq, &text())));
+    records.push(finished(lines, Outcome::Succeeded));
+    for batch in records.chunks(200) {
+        console.send(run.frame(batch)).await;
+    }
+    console.acked(lines).await;
+    run
 }
 
 #[tokio::test]

@@ -84,6 +84,17 @@ impl Filters {
         self.write().damaged.insert(group)
     }
 
+    /// Forgets groups of which no block is left, and tells which they were.
+    pub(super) fn forget_groups(&self, left: impl Fn(i64) -> bool) -> Vec<i64> {
+        let mut held = self.write();
+        let gone = |(group, blocks): (&i64, &Arc<[i64]>)| {
+            (!blocks.iter().any(|block| left(*block))).then_some(*group)
+        };
+        let gone: Vec<i64> = held.groups.iter().filter_map(gone).collect();
+        held.groups.retain(|group, _| !gone.contains(group));
+        gone
+    }
+
     /// Looks at the filters of blocks that are in no group.
     pub(super) fn with_single<T>(&self, look: impl FnOnce(&BTreeMap<i64, Filter>) -> T) -> T {
         look(&self.read().single)

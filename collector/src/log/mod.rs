@@ -24,6 +24,7 @@ mod marks;
 mod notes;
 mod page;
 mod read;
+mod retire;
 mod seal;
 mod search;
 mod tail;
@@ -203,6 +204,11 @@ impl Log {
         Stored { blocks, stored_bytes: stored, output_bytes: bytes, tail_bytes: self.tail.bytes() }
     }
 
+    /// Something of the stream is in blocks.
+    pub fn has_blocks(&self, stream: StreamKey) -> bool {
+        self.index.last(stream).is_some()
+    }
+
     /// Bytes as stored, and rows, of one stream.
     pub fn stored_of(&self, stream: StreamKey) -> (u64, u64) {
         self.index.of(stream, |blocks| {
@@ -210,30 +216,6 @@ impl Log {
                 .iter()
                 .fold((0, 0), |(bytes, rows), block| (bytes + block.stored, rows + block.rows))
         })
-    }
-
-    /// Gives a stream's records back, together with `also` in the same transaction. Nobody may append to it any more.
-    pub async fn retire(
-        &self,
-        stream: StreamKey,
-        mut also: Vec<Statement>,
-    ) -> Result<(), LogError> {
-        for sql in [
-            "delete from block_part where block_id in (select id from block where stream = $1)",
-            "delete from block_filter where block_id in (select id from block where stream = $1)",
-            "delete from block where stream = $1",
-            "delete from tail where stream = $1",
-            "delete from event where stream = $1",
-        ] {
-            also.push(Statement { sql, values: vec![stream.0.into()] });
-        }
-        let ids: Vec<i64> = self.index.of(stream, |blocks| blocks.iter().map(|b| b.id).collect());
-        // First from memory: who looks finds nothing, not something that is no longer there.
-        self.index.forget(stream);
-        self.tail.forget(stream);
-        self.filters.forget(ids);
-        let write = Write { statements: also, ..Write::default() };
-        Ok(self.store.writer().write(write).await?)
     }
 
     /// Bounds for decoding what is stored.

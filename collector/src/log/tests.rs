@@ -1,4 +1,4 @@
-//! Sliced filters: with few blocks, where a collector slices hundreds.
+//! Sliced filters, and what is given back: with few blocks, where a collector slices hundreds.
 
 use super::filter;
 use super::*;
@@ -107,6 +107,10 @@ impl Opened {
 
     async fn run(&self, sql: &'static str, values: Vec<crate::store::Value>) {
         self.log.write(vec![Statement { sql, values }]).await.unwrap();
+    }
+
+    async fn count(&self, sql: &'static str) -> u64 {
+        self.store.fetch_one(sql, []).await.unwrap().unwrap().count(0).unwrap()
     }
 
     /// How many rows of a stream hold this text, and how many blocks were looked into for that.
@@ -231,5 +235,41 @@ async fn a_block_without_a_filter_gets_one() {
     opened.close().await;
     let opened = Opened::new(dir.path()).await;
     assert_eq!(opened.check(false).await, []);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn slices_are_given_back_when_no_block_of_them_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::new(dir.path()).await;
+    let (one, other) = (opened.stream(&BLOCKS).await, opened.stream(&BLOCKS).await);
+    opened.slice().await;
+    let kept = opened.stream(&BLOCKS).await;
+    opened.slice().await;
+    for (stream, groups) in [(one, 2), (other, 1)] {
+        opened.log.retire(stream, Vec::new()).await.unwrap();
+        opened.log.finish_retiring(stream).await.unwrap();
+        opened.log.give_back_filters().await.unwrap();
+        assert_eq!(opened.count("select count(*) from filter_group").await, groups);
+        assert_eq!(opened.count("select count(*) from filter_slice").await, groups * 1024);
+    }
+    assert_eq!(opened.find(kept, "needle").await.unwrap(), (2, 2));
+    assert_eq!(opened.check(false).await, []);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_retired_stream_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::new(dir.path()).await;
+    let stream = opened.stream(&BLOCKS).await;
+    opened.log.retire(stream, Vec::new()).await.unwrap();
+    opened.close().await;
+    let opened = Opened::new(dir.path()).await;
+    assert!(opened.log.has_blocks(stream));
+    opened.log.finish_retiring(stream).await.unwrap();
+    assert!(!opened.log.has_blocks(stream));
+    assert_eq!(opened.count("select count(*) from block_part").await, 0);
+    assert_eq!(opened.count("select count(*) from block_filter").await, 0);
     opened.close().await;
 }
