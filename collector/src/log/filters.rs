@@ -46,6 +46,12 @@ impl Filters {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The last of the blocks that groups name, whether they are still there or not.
+    pub(super) fn last_id(&self) -> i64 {
+        let held = self.read();
+        held.groups.values().flat_map(|blocks| blocks.iter()).copied().max().unwrap_or(0)
+    }
+
     pub(super) fn put(&self, block: i64, filter: Filter) {
         self.write().single.insert(block, filter);
     }

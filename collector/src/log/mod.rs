@@ -185,6 +185,8 @@ impl Log {
         }
         let index = Arc::new(Index::load(&store).await?);
         let filters = Arc::new(Filters::load(&store).await?);
+        // A group still names blocks that were given back: their filters are no other block's.
+        index.no_id_up_to(filters.last_id());
         let tail = Arc::new(Tail::new(seal_bytes));
         tail.adopt(&store).await?;
         Ok(Self {

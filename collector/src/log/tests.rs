@@ -166,6 +166,7 @@ async fn what_is_sealed_while_it_is_read_is_read() {
     reading.await.unwrap();
     opened.close().await;
 }
+
 const BLOCKS: [&[&str]; 3] =
     [&["Unpacking game", "needle one"], &["Setting up game"], &["a needle", "the last line"]];
 
@@ -235,6 +236,24 @@ async fn a_block_without_a_filter_gets_one() {
     opened.close().await;
     let opened = Opened::new(dir.path()).await;
     assert_eq!(opened.check(false).await, []);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn the_filter_of_a_block_that_is_no_more_is_no_later_block_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::new(dir.path()).await;
+    let first = opened.stream(&BLOCKS[..1]).await;
+    let last = opened.stream(&BLOCKS[1..2]).await;
+    opened.slice().await;
+    opened.log.retire(last, Vec::new()).await.unwrap();
+    opened.log.finish_retiring(last).await.unwrap();
+    opened.close().await;
+    let opened = Opened::new(dir.path()).await;
+    // It takes the place of the last one, whose filter holds no needle.
+    let next = opened.stream(&BLOCKS[2..]).await;
+    assert_eq!(opened.find(next, "needle").await.unwrap(), (1, 1));
+    assert_eq!(opened.find(first, "needle").await.unwrap(), (1, 1));
     opened.close().await;
 }
 
