@@ -273,6 +273,62 @@ async fn the_program_says_what_it_repaired_and_succeeds() {
     assert!(code == Some(1) && said.ends_with("1 problems are left, 1 were repaired\n"), "{said}");
 }
 
+#[tokio::test]
+async fn a_database_is_made_anew_without_the_space_that_nothing_stands_in() {
+    use deckport_collector::store::{CompactError, backup, compact};
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(dir.path()).await;
+    let database = dir.path().join("collector.db");
+    // As a former version made it.
+    spoil_all(dir.path(), &["pragma auto_vacuum = none", "vacuum"]).await;
+    spoil_all(dir.path(), &["create table ballast (bytes blob)"]).await;
+    spoil(dir.path(), "insert into ballast values (randomblob(20000000))").await;
+    spoil_all(dir.path(), &["drop table ballast"]).await;
+    assert_eq!(mode(&database).await, 0);
+    let collector = start(dir.path()).await;
+    let running = compact(dir.path()).await;
+    assert!(matches!(running, Err(CompactError::Running(_))), "{running:?}");
+    collector.shutdown().await.unwrap();
+    assert_eq!(mode(&database).await, 0, "a start changes nothing");
+
+    let copy = other.path().join("copy.db");
+    backup(dir.path(), &copy).await.unwrap();
+    assert_eq!(mode(&copy).await, 2);
+
+    let compacted = compact(dir.path()).await.unwrap();
+    assert!(compacted.before > 20_000_000 && compacted.after < 1_000_000, "{compacted:?}");
+    assert_eq!(std::fs::metadata(&database).unwrap().len(), compacted.after);
+    assert_eq!(mode(&database).await, 2);
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("part")), "{names:?}");
+    assert_eq!(problems(dir.path(), false).await, []);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(compact(empty.path()).await, Err(CompactError::Copy(_))));
+    let collector = start(dir.path()).await;
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    assert_eq!(body["deployments"].as_array().unwrap().len(), 2);
+    collector.shutdown().await.unwrap();
+}
+
+async fn spoil_all(dir: &Path, statements: &[&'static str]) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    for sql in statements {
+        sqlx::query(*sql).execute(&mut database).await.unwrap();
+    }
+    database.close().await.unwrap();
+}
+
+/// `auto_vacuum`: 0 none, 2 incremental.
+async fn mode(file: &Path) -> i64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let mode = sqlx::query_scalar("pragma auto_vacuum").fetch_one(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    mode
+}
+
 /// A byte that was changed by somebody who also made its checksum right: only the chain can tell.
 #[tokio::test]
 async fn a_record_that_was_changed_is_found_by_its_chain() {

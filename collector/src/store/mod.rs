@@ -15,6 +15,7 @@
 
 mod backup;
 mod checkpoint;
+mod compact;
 mod connection;
 mod postgres;
 mod read;
@@ -23,6 +24,7 @@ mod write;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use compact::{CompactError, Compacted, compact};
 pub use read::{ReadError, Values};
 pub use sqlite::PAGE_BYTES;
 pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
@@ -135,7 +137,7 @@ impl Store {
     }
 
     /// Pages of the file in which nothing stands and that [`Self::vacuum`] can give back. `None`: it cannot, since a server looks after
-    /// its own, or a former version made the file.
+    /// its own, or a former version made the file; [`compact`] makes it anew.
     pub async fn free_pages(&self) -> Result<Option<u64>, ReadError> {
         /// `auto_vacuum` of a file that gives back what it is told to.
         const INCREMENTAL: u64 = 2;
