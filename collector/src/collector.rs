@@ -134,13 +134,14 @@ impl Collector {
             server_epoch,
             stop.clone(),
         );
+        let signatures = Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments)));
         let app = App {
             started_at: config.clock.now_us(),
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             deployments: Arc::clone(&deployments),
             search: Arc::clone(&search),
-            signatures: Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments))),
+            signatures: Arc::clone(&signatures),
             auth: Arc::clone(&auth),
             metrics: Arc::clone(&metrics),
             ingest,
@@ -159,7 +160,7 @@ impl Collector {
         if let Some(listener) = listener {
             tasks.spawn(server.clone().accept(listener));
         }
-        tasks.spawn(give_back(Arc::clone(&deployments), search, stop.clone()));
+        tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, stop.clone()));
         let (giving, until) = (Arc::clone(&deployments), stop.clone());
         tasks.spawn(async move { giving.keep_giving_space_back(until).await });
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
@@ -219,7 +220,12 @@ async fn tick(deployments: Arc<Deployments>, every: Duration, stop: Cancellation
 }
 
 /// Applies what is said about how long logs are kept.
-async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: CancellationToken) {
+async fn give_back(
+    deployments: Arc<Deployments>,
+    signatures: Arc<Signatures>,
+    search: Arc<Search>,
+    stop: CancellationToken,
+) {
     const EVERY: Duration = Duration::from_secs(3600);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -228,7 +234,8 @@ async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: Can
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match deployments.give_back(Tenant::SOLE).await {
+        let last_look = signatures.catch_up(Tenant::SOLE);
+        match deployments.give_back(Tenant::SOLE, last_look).await {
             Ok(gone) => {
                 for stream in gone {
                     search.forget(stream).await;

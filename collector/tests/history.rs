@@ -290,6 +290,45 @@ async fn give_back(config: &Config) {
 }
 
 #[tokio::test]
+async fn a_failure_is_known_also_when_its_log_went_before_anybody_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let failed = install(&collector, "Bay 2", Some("E: no space left")).await;
+    let policy = json!({"max_age_days": 30, "max_bytes": null, "failed_age_days": null});
+    let path = "/api/v1/retention";
+    let (status, now) = ask(&collector, "PUT", path, policy.to_string().into_bytes()).await;
+    assert_eq!((status, &read(&now)["deployments"]), (200, &json!(0)));
+    let (_, list) = get(&collector, "/api/v1/signatures").await;
+    let signatures = list["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 1, "{list}");
+    assert_eq!(signatures[0]["title"], "E: no space left");
+    assert_eq!(signatures[0]["runs"][0]["deployment_id"], json!(failed.hello.deployment_id));
+    collector.shutdown().await.unwrap();
+    // So it is with what goes by itself, when a collector starts.
+    let collector = start(dir.path()).await;
+    let keep = json!({"max_age_days": null, "max_bytes": null, "failed_age_days": null});
+    ask(&collector, "PUT", path, keep.to_string().into_bytes()).await;
+    install(&collector, "Bay 3", Some("E: Unable to locate package game")).await;
+    collector.shutdown().await.unwrap();
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("update meta set value = $1 where key like 'retention:%'")
+        .bind(policy.to_string())
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    let collector = start(dir.path()).await;
+    support::eventually("it is given back", async || {
+        get(&collector, "/api/v1/retention").await.1["deployments"] == 0
+    })
+    .await;
+    let (_, list) = get(&collector, "/api/v1/signatures").await;
+    assert_eq!(list["signatures"].as_array().unwrap().len(), 2, "{list}");
+}
+
+#[tokio::test]
 async fn space_is_given_back_to_the_file_system_when_logs_are() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());

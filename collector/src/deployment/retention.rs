@@ -1,7 +1,7 @@
 //! Giving space back: which runs' logs are no longer kept, told before anything is done.
 //!
 //! Only runs that have ended are given back. What stays of one is its number and its chain, so that a console that sends it
-//! again is told that all of it is here, and stores nothing twice.
+//! again is told that all of it is here, and stores nothing twice; and what was made of its log before it went.
 
 use super::Deployments;
 use super::view::DeploymentSummary;
@@ -136,11 +136,19 @@ impl Deployments {
         Ok(preview)
     }
 
-    /// Gives back what the policy no longer keeps: the streams of those runs.
-    pub async fn give_back(&self, tenant: Tenant) -> Result<Vec<StreamKey>, LogError> {
+    /// Gives back what the policy no longer keeps: the streams of those runs. `last_look` is awaited before any of them goes, for
+    /// whoever wants something of their logs.
+    pub async fn give_back(
+        &self,
+        tenant: Tenant,
+        last_look: impl Future<Output = Result<(), LogError>>,
+    ) -> Result<Vec<StreamKey>, LogError> {
         let policy = self.retention_policy(tenant).await?;
         self.finish_giving_back(tenant).await?;
         let due = self.due(tenant, policy).await?;
+        if !due.is_empty() {
+            last_look.await?;
+        }
         let mut gone = Vec::with_capacity(due.len());
         let mut given = Ok(());
         for run in due {
