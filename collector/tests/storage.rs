@@ -324,6 +324,20 @@ async fn read_like_a_reader(
             );
         }
     }
+    let mut texts = Vec::new();
+    let from = expected.len() as u64 / 3;
+    log.texts(stream, from..expected.len() as u64, |row| {
+        let step = row.step.map(str::to_owned);
+        texts.push((row.row, row.kind, row.level, row.phase, step, row.at_us, row.text.to_owned()));
+        std::ops::ControlFlow::Continue(())
+    })
+    .await
+    .unwrap();
+    let same = |row: &Row| {
+        let (step, text) = (row.step.clone(), row.text.clone());
+        (row.row, row.kind, row.level, row.phase, step, row.at, text)
+    };
+    assert_eq!(texts, expected[from as usize..].iter().map(same).collect::<Vec<_>>());
     search_like_a_reader(log, stream, expected, drawn).await;
 }
 

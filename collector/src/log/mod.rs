@@ -34,7 +34,7 @@ mod tests;
 pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
-pub use page::Page;
+pub use page::{Page, TextRow};
 pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
 pub use tail::Room;
 
