@@ -5,12 +5,14 @@
 
 mod support;
 
-use deckport_collector::config::Database;
+use deckport_collector::config::{Clock, Database};
 use deckport_collector::{Collector, Config};
 use deckport_protocol::{Event, Outcome, Record};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use support::postgres::Postgres;
 use support::{Console, Dial, Run, config, event, finished, get, line, open, start};
 use tokio_tungstenite::tungstenite::Message;
@@ -235,6 +237,41 @@ async fn searches_are_kept_changed_and_deleted() {
     assert_eq!((status, &read(&body)["name"]), (200, &json!("All games")));
     assert_eq!(ask(&collector, "DELETE", &path, Vec::new()).await.0, 204);
     assert_eq!(ask(&collector, "DELETE", &path, Vec::new()).await.0, 404);
+}
+
+/// A clock that stands where it is put.
+#[derive(Clone, Debug, Default)]
+struct Standing(Arc<AtomicI64>);
+
+impl Clock for Standing {
+    fn now_us(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// When the lines of these tests are printed.
+const PRINTED_US: i64 = 1_760_000_000_000_000;
+
+#[tokio::test]
+async fn new_runs_are_searched_also_after_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Standing::default();
+    clock.0.store(PRINTED_US, Ordering::Relaxed);
+    let config = Config { clock: Arc::new(clock.clone()), ..config(dir.path()) };
+    let collector = Collector::start(config).await.unwrap();
+    let matched = async || {
+        let (_, found) = get(&collector, "/api/v1/search?q=unpacking&count=true").await;
+        found["matched"].as_u64().unwrap()
+    };
+    install(&collector, "Bay 1", None).await;
+    assert_eq!(matched().await, 40);
+    // By a month: what was known until then is of a time that is to come.
+    clock.0.store(PRINTED_US - 30 * 86_400_000_000, Ordering::Relaxed);
+    install(&collector, "Bay 2", None).await;
+    assert_eq!(matched().await, 80);
+    clock.0.store(PRINTED_US + 1_000_000, Ordering::Relaxed);
+    install(&collector, "Bay 3", None).await;
+    assert_eq!(matched().await, 120);
 }
 
 #[tokio::test]
