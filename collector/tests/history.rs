@@ -275,6 +275,41 @@ async fn new_runs_are_searched_also_after_the_clock_was_set_back() {
 }
 
 #[tokio::test]
+async fn a_kept_search_that_asks_for_as_much_as_one_can_is_counted_and_one_that_cannot_be_read_says_so()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Standing::default();
+    clock.0.store(PRINTED_US + 60_000_000, Ordering::Relaxed);
+    let config = Config { clock: Arc::new(clock), ..config(dir.path()) };
+    let collector = Collector::start(config).await.unwrap();
+    install(&collector, "Bay 1", None).await;
+    let terms: Vec<String> = (0..64).map(|package| format!("\"package-{package} \"")).collect();
+    let deep = format!("{}{}{}", "(".repeat(32), terms.join(" or "), ")".repeat(32));
+    let long = format!("unpacking or '{}'", "x".repeat(4096 - 15));
+    assert_eq!(long.len(), 4096);
+    for (name, query) in [("a", deep.as_str()), ("b", &long), ("c", "unpacking")] {
+        let body = json!({"name": name, "query": query, "alert": false}).to_string();
+        let (status, said) = ask(&collector, "POST", "/api/v1/searches", body.into_bytes()).await;
+        assert_eq!((status, &read(&said)["problem"]), (201, &Value::Null), "{}", read(&said));
+    }
+    let (_, list) = get(&collector, "/api/v1/searches").await;
+    for at in 0..3 {
+        let search = &list["searches"][at];
+        assert_eq!((&search["matches_today"], &search["problem"]), (&json!(40), &Value::Null));
+    }
+    // What an older version understood, perhaps.
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let spoil = sqlx::query("update saved_search set query = 'level:loud' where name = 'c'");
+    spoil.execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    let (_, list) = get(&collector, "/api/v1/searches").await;
+    let problem = list["searches"][2]["problem"].as_str().unwrap();
+    assert!(problem.contains("loud"), "{problem}");
+}
+
+#[tokio::test]
 async fn logs_are_given_back_as_the_policy_says() {
     let dir = tempfile::tempdir().unwrap();
     give_back(&config(dir.path())).await;
