@@ -1,7 +1,7 @@
 //! A running collector: everything put together, started and stopped in order.
 
 use crate::analytics::signatures::Signatures;
-use crate::api::{App, router};
+use crate::api::{App, IMPORTS, router};
 use crate::auth::{Auth, TokenError};
 use crate::config::Config;
 use crate::deployment::Deployments;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -148,6 +149,7 @@ impl Collector {
             live,
             server_epoch,
             address,
+            imports: Arc::new(Semaphore::new(IMPORTS)),
             tasks: tasks.clone(),
         };
         let server = Server {

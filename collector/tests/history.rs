@@ -463,6 +463,143 @@ async fn noise(collector: &Collector, lines: u64) -> Run {
     run
 }
 
+/// The head of a run's file, and its frames.
+fn apart(file: &[u8]) -> (String, Vec<Vec<u8>>) {
+    let unpacked = zstd::decode_all(file.strip_prefix(b"deckport-bundle 1\n").unwrap()).unwrap();
+    let line = unpacked.iter().position(|&byte| byte == b'\n').unwrap();
+    let head = String::from_utf8(unpacked[..line].to_vec()).unwrap();
+    let mut frames = Vec::new();
+    let mut rest = &unpacked[line + 1..];
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let (frame, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        frames.push(frame.to_vec());
+        rest = behind;
+    }
+    (head, frames)
+}
+
+fn together(head: &str, frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut unpacked = format!("{head}\n").into_bytes();
+    for frame in frames {
+        unpacked.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+        unpacked.extend_from_slice(frame);
+    }
+    [b"deckport-bundle 1\n".as_slice(), &zstd::encode_all(unpacked.as_slice(), 1).unwrap()].concat()
+}
+
+#[tokio::test]
+async fn nothing_is_taken_from_a_file_that_is_not_whole_however_large() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let collector = start(dir.path()).await;
+    let other = start(elsewhere.path()).await;
+    // Larger than what waits in memory.
+    let run = noise(&collector, 9000).await;
+    let path = |what: &str| format!("/api/v1/deployments/{}/{what}", run.hello.deployment_id);
+    let (_, file) = ask(&collector, "GET", &path("bundle"), Vec::new()).await;
+    assert!(file.len() > 6_000_000, "{}", file.len());
+    let (head, frames) = apart(&file);
+    assert!(frames.len() > 3);
+    let last = frames.len() - 1;
+    let mut unreadable = frames.clone();
+    unreadable[last][30..].fill(0);
+    let swapped = [&frames[..last - 1], &[frames[last].clone(), frames[last - 1].clone()]].concat();
+    let after = run.frame(&[line(9001, "after the end")]).to_vec();
+    let mut damaged = file.clone();
+    damaged[file.len() - 5] ^= 1;
+    for (what, file) in [
+        ("cut in the middle", file[..file.len() / 2].to_vec()),
+        ("cut before its checksum", file[..file.len() - 4].to_vec()),
+        ("its last bytes", damaged),
+        ("the last frame is missing", together(&head, &frames[..last])),
+        ("a frame is missing", together(&head, &[&frames[..1], &frames[2..]].concat())),
+        ("frames in another order", together(&head, &swapped)),
+        ("a frame that is none", together(&head, &unreadable)),
+        ("records behind the end", together(&head, &[&frames[..], &[after]].concat())),
+        ("a frame twice", together(&head, &[&frames[..1], &frames[..]].concat())),
+        ("no records", together(&head, &[])),
+        ("more behind it", [&file[..], b"more"].concat()),
+    ] {
+        let (status, said) = ask(&other, "POST", "/api/v1/import", file).await;
+        assert_eq!(status, 400, "{what}: {}", read(&said));
+        let message = read(&said)["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("no whole bundle"), "{what}: {message}");
+        let (_, none) = get(&other, "/api/v1/deployments").await;
+        assert_eq!(none["deployments"], json!([]), "{what}: something was stored");
+    }
+    let names: Vec<_> = std::fs::read_dir(elsewhere.path()).unwrap().collect();
+    assert!(names.len() <= 5, "files are left: {names:?}");
+    let (status, body) = ask(&other, "POST", "/api/v1/import", file).await;
+    assert_eq!((status, &read(&body)["records"]), (201, &json!(9000)), "{}", read(&body));
+    let (_, here) = ask(&collector, "GET", &path("raw"), Vec::new()).await;
+    assert!(ask(&other, "GET", &path("raw"), Vec::new()).await.1 == here);
+}
+
+#[tokio::test]
+async fn an_import_that_was_cut_off_goes_on_when_the_file_comes_again() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let collector = start(dir.path()).await;
+    let run = noise(&collector, 9000).await;
+    let path = |what: &str| format!("/api/v1/deployments/{}/{what}", run.hello.deployment_id);
+    let (_, file) = ask(&collector, "GET", &path("bundle"), Vec::new()).await;
+    // One that stores slowly, so that there is a middle.
+    let mut slow = config(elsewhere.path());
+    slow.bounds.queue_bytes = 64 * 1024;
+    slow.bounds.group_interval = std::time::Duration::from_millis(100);
+    let other = Collector::start(slow).await.unwrap();
+    let begun = support::eventually("some of it is stored", async || {
+        let (_, there) = get(&other, &path("records?limit=1")).await;
+        there["acked_seq"].as_u64().is_some_and(|seq| seq > 0)
+    });
+    tokio::select! {
+        (status, said) = ask(&other, "POST", "/api/v1/import", file.clone()) => {
+            panic!("it is done already: {status} {}", read(&said))
+        }
+        () = begun => {}
+    }
+    // The claim went with the request.
+    let mut answer = (0, Value::Null);
+    support::eventually("it is free", async || {
+        let (status, said) = ask(&other, "POST", "/api/v1/import", file.clone()).await;
+        answer = (status, read(&said));
+        status == 201
+    })
+    .await;
+    let records = answer.1["records"].as_u64().unwrap();
+    assert!((1..9000).contains(&records), "{records}");
+    let (_, here) = ask(&collector, "GET", &path("raw"), Vec::new()).await;
+    assert!(ask(&other, "GET", &path("raw"), Vec::new()).await.1 == here);
+    let (_, there) = get(&other, &path("")[..path("").len() - 1]).await;
+    assert_eq!(there["summary"]["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_file_that_differs_from_what_is_here_is_not_taken_in() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let collector = start(dir.path()).await;
+    let other = start(elsewhere.path()).await;
+    let run = Run::new("Bay 1");
+    let bundle = format!("/api/v1/deployments/{}/bundle", run.hello.deployment_id);
+    for (at, last) in [(&collector, 7), (&other, 5)] {
+        let (mut console, _) = Console::greet(at, &run).await;
+        let mut records = vec![run.started()];
+        records.extend((2..=last).map(|seq| line(seq, &format!("line {seq} of {last}"))));
+        console.send(run.frame(&records)).await;
+        console.acked(last).await;
+        drop(console);
+        support::eventually("the console is gone", async || {
+            let (_, list) = get(at, "/api/v1/deployments").await;
+            list["deployments"][0]["presence"]["kind"] == "offline"
+        })
+        .await;
+    }
+    let (_, file) = ask(&collector, "GET", &bundle, Vec::new()).await;
+    let (status, said) = ask(&other, "POST", "/api/v1/import", file).await;
+    assert_eq!(status, 400);
+    assert!(read(&said)["error"]["message"].as_str().unwrap().contains("not what the file holds"));
+    let (_, list) = get(&other, "/api/v1/deployments").await;
+    assert_eq!(list["deployments"][0]["acked_seq"], 5);
+}
+
 #[tokio::test]
 async fn a_run_goes_into_a_file_and_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
