@@ -26,7 +26,7 @@ pub enum CheckError {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The deployment's id, or its stream where it has none.
+    /// The deployment's id, or its stream where it has none; empty for what is of no one deployment.
     pub deployment: String,
     /// From this record on; 0 for the database as a whole.
     pub seq: u64,
@@ -57,10 +57,14 @@ pub async fn check(
     let heads: HashMap<_, _> = known.iter().map(|known| (known.stream, known.head)).collect();
     let checked = log
         .check(&heads, repair, |found| {
-            let run = known.iter().find(|known| known.stream == found.stream);
+            let run = known.iter().find(|known| Some(known.stream) == found.stream);
+            let deployment = match (run, found.stream) {
+                (Some(run), _) => run.id.to_string(),
+                (None, Some(stream)) => format!("stream {}", stream.0),
+                (None, None) => String::new(),
+            };
             tell(&Problem {
-                deployment: run
-                    .map_or_else(|| format!("stream {}", found.stream.0), |run| run.id.to_string()),
+                deployment,
                 seq: found.seq,
                 what: found.what,
                 repaired: found.repaired,

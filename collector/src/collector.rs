@@ -1,7 +1,7 @@
 //! A running collector: everything put together, started and stopped in order.
 
 use crate::analytics::signatures::Signatures;
-use crate::api::{App, router};
+use crate::api::{App, IMPORTS, router};
 use crate::auth::{
     Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords, Tickets,
     TokenError, tls_server,
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -160,6 +161,7 @@ impl Collector {
             server_epoch,
             stop.clone(),
         );
+        let signatures = Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments)));
         let app = App {
             started_at: config.clock.now_us(),
             config: Arc::clone(&config),
@@ -174,13 +176,14 @@ impl Collector {
                 stop.clone(),
             ),
             content: Arc::new(Content::new(&config.data_dir)),
-            signatures: Arc::new(Signatures::new(Arc::clone(&store), Arc::clone(&deployments))),
+            signatures: Arc::clone(&signatures),
             auth: Arc::clone(&auth),
             metrics: Arc::clone(&metrics),
             ingest,
             live,
             server_epoch,
             address,
+            imports: Arc::new(Semaphore::new(IMPORTS)),
             tasks: tasks.clone(),
         };
         let server = Server {
@@ -195,8 +198,10 @@ impl Collector {
                 Spoken { tls: Arc::new(tls), plain: config.plain_http, pin: auth.authority.pin() };
             tasks.spawn(server.clone().accept(listener, spoken));
         }
-        tasks.spawn(give_back(Arc::clone(&deployments), search, stop.clone()));
+        tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, stop.clone()));
         tasks.spawn(renew(Arc::clone(&auth), Arc::clone(&config), stop.clone()));
+        let (giving, until) = (Arc::clone(&deployments), stop.clone());
+        tasks.spawn(async move { giving.keep_giving_space_back(until).await });
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
         let storage_stop = undo.disarm();
         Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })
@@ -298,7 +303,12 @@ async fn renew(auth: Arc<Auth>, config: Arc<Config>, stop: CancellationToken) {
 }
 
 /// Applies what is said about how long logs are kept.
-async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: CancellationToken) {
+async fn give_back(
+    deployments: Arc<Deployments>,
+    signatures: Arc<Signatures>,
+    search: Arc<Search>,
+    stop: CancellationToken,
+) {
     const EVERY: Duration = Duration::from_secs(3600);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -307,7 +317,8 @@ async fn give_back(deployments: Arc<Deployments>, search: Arc<Search>, stop: Can
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match deployments.give_back(Tenant::SOLE).await {
+        let last_look = signatures.catch_up(Tenant::SOLE);
+        match deployments.give_back(Tenant::SOLE, last_look).await {
             Ok(gone) => {
                 for stream in gone {
                     search.forget(stream).await;

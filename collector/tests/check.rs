@@ -153,18 +153,180 @@ async fn what_is_whole_is_called_whole_and_what_is_not_is_named() {
     }
     for (sql, expected) in [
         ("update block_filter set bits = zeroblob(length(bits))", "filter"),
+        ("update block_filter set bits = zeroblob(7)", "no filter"),
         ("update block set errors = 7, last_at = 0", "summary"),
+        ("update block set rows_count = 7, bytes = 1", "summary"),
+        ("update block set first_row = 7", "goes on at row 7 and byte 0"),
+        ("update block set first_byte = 70", "goes on at row 0 and byte 70"),
+        ("update block_part set state_before = zeroblob(10)", "in front of a block"),
+        ("update block_part set state_before = (select max(state_before) from tail)", "in front"),
+        (
+            "update tail set state_before = (select min(state_before) from tail) \
+             where id = (select max(id) from tail)",
+            "in front of a frame",
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
         spoil(dir.path(), sql).await;
-        let told = problems(dir.path(), true).await;
+        let told = problems(dir.path(), false).await;
         assert!(
-            told.len() == 1 && told[0].repaired && told[0].what.contains(expected),
-            "{told:#?}"
+            told.len() == 1 && !told[0].repaired && told[0].what.contains(expected),
+            "{sql}: {told:#?}"
         );
+        let told = problems(dir.path(), true).await;
+        assert!(told.len() == 1 && told[0].repaired, "{sql}: {told:#?}");
         assert_eq!(problems(dir.path(), false).await, [], "{sql}: it was not made anew");
     }
+}
+
+/// A run of several blocks, and what is in the tail behind them.
+async fn fill_blocks(dir: &Path) {
+    let mut config = config(dir);
+    config.bounds.tail_bytes = 2000;
+    let collector = deckport_collector::Collector::start(config).await.unwrap();
+    let run = Run::new("Bay 1");
+    let (mut console, _) = Console::greet(&collector, &run).await;
+    for first in (1..=1990).step_by(10) {
+        console.send(run.batch(first..=first + 9)).await;
+    }
+    console.acked(1990).await;
+    eventually("there are some blocks", async || {
+        let (_, metrics) = support::text(&collector, "/metrics").await;
+        let blocks = metrics.lines().find_map(|line| line.strip_prefix("deckport_blocks "));
+        blocks.is_some_and(|blocks| blocks.parse::<u64>().unwrap() > 4)
+    })
+    .await;
+    collector.shutdown().await.unwrap();
+}
+
+async fn told(dir: &Path, repair: bool) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check(&config(dir), repair, |problem| problems.push(problem.clone())).await.unwrap();
+    problems
+}
+
+#[tokio::test]
+async fn a_block_in_the_wrong_place_is_put_right_and_speaks_for_itself_alone() {
+    let whole = tempfile::tempdir().unwrap();
+    fill_blocks(whole.path()).await;
+    assert_eq!(told(whole.path(), false).await, []);
+    for sql in [
+        "update block set first_row = first_row + 3 where id = (select min(id) + 1 from block)",
+        "update block set first_byte = first_byte - 1 where id = (select min(id) + 1 from block)",
+        "update block set rows_count = 3, bytes = 4 where id = (select min(id) + 1 from block)",
+        "update block_part set state_before = (select min(state_before) from block_part) \
+         where block_id = (select min(id) + 1 from block)",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
+        spoil(dir.path(), sql).await;
+        for repair in [false, true] {
+            let told = told(dir.path(), repair).await;
+            assert!(told.len() == 1 && told[0].repaired == repair, "{sql}: {told:#?}");
+            // Nothing is missing.
+            assert!(!told[0].what.contains("missing"), "{sql}: {told:#?}");
+        }
+        assert_eq!(told(dir.path(), false).await, [], "{sql}: it was not made anew");
+        let collector = start(dir.path()).await;
+        let (_, found) = get(&collector, "/api/v1/search?q=line&count=true").await;
+        assert_eq!(found["matched"], 1989, "{sql}");
+        collector.shutdown().await.unwrap();
+    }
+    // Where one cannot be read, what is behind it is read on from the state that is kept there.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(whole.path().join("collector.db"), dir.path().join("collector.db")).unwrap();
+    let sql = "update block_part set text_part = zeroblob(10) where block_id = (select min(id) + 1 from block)";
+    spoil(dir.path(), sql).await;
+    let told = told(dir.path(), true).await;
+    assert!(told.len() == 1 && told[0].what.contains("the text cannot"), "{told:#?}");
+}
+
+#[tokio::test]
+async fn the_program_says_what_it_repaired_and_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path()).await;
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deckport-collector"));
+        command.args(["store", "check", "--data"]).arg(dir.path()).args(arguments);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = run(&[]);
+    assert!(code == Some(0) && said.ends_with(": all whole\n"), "{said}");
+    spoil(dir.path(), "update block set errors = 7, rows_count = 1").await;
+    spoil(dir.path(), "delete from block_filter").await;
+    let (code, said) = run(&[]);
+    assert!(code == Some(1) && said.ends_with(": 2 problems\n"), "{said}");
+    let (code, said) = run(&["--repair"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.ends_with("2 things that were wrong were made anew; all is whole now\n"),
+        "{said}"
+    );
+    let (code, said) = run(&["--json"]);
+    assert!(code == Some(0) && said.contains("\"problems\": []"), "{said}");
+    // What cannot be made anew is left, and told.
+    spoil(dir.path(), "update block set errors = 7").await;
+    spoil(dir.path(), "delete from tail").await;
+    let (code, said) = run(&["--repair"]);
+    assert!(code == Some(1) && said.ends_with("1 problems are left, 1 were repaired\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_database_is_made_anew_without_the_space_that_nothing_stands_in() {
+    use deckport_collector::store::{CompactError, backup, compact};
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(dir.path()).await;
+    let database = dir.path().join("collector.db");
+    // As a former version made it.
+    spoil_all(dir.path(), &["pragma auto_vacuum = none", "vacuum"]).await;
+    spoil_all(dir.path(), &["create table ballast (bytes blob)"]).await;
+    spoil(dir.path(), "insert into ballast values (randomblob(20000000))").await;
+    spoil_all(dir.path(), &["drop table ballast"]).await;
+    assert_eq!(mode(&database).await, 0);
+    let collector = start(dir.path()).await;
+    let running = compact(dir.path()).await;
+    assert!(matches!(running, Err(CompactError::Running(_))), "{running:?}");
+    collector.shutdown().await.unwrap();
+    assert_eq!(mode(&database).await, 0, "a start changes nothing");
+
+    let copy = other.path().join("copy.db");
+    backup(dir.path(), &copy).await.unwrap();
+    assert_eq!(mode(&copy).await, 2);
+
+    let compacted = compact(dir.path()).await.unwrap();
+    assert!(compacted.before > 20_000_000 && compacted.after < 1_000_000, "{compacted:?}");
+    assert_eq!(std::fs::metadata(&database).unwrap().len(), compacted.after);
+    assert_eq!(mode(&database).await, 2);
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("part")), "{names:?}");
+    assert_eq!(problems(dir.path(), false).await, []);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(compact(empty.path()).await, Err(CompactError::Copy(_))));
+    let collector = start(dir.path()).await;
+    let (_, body) = get(&collector, "/api/v1/deployments").await;
+    assert_eq!(body["deployments"].as_array().unwrap().len(), 2);
+    collector.shutdown().await.unwrap();
+}
+
+async fn spoil_all(dir: &Path, statements: &[&'static str]) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("collector.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    for sql in statements {
+        sqlx::query(*sql).execute(&mut database).await.unwrap();
+    }
+    database.close().await.unwrap();
+}
+
+/// `auto_vacuum`: 0 none, 2 incremental.
+async fn mode(file: &Path) -> i64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let mode = sqlx::query_scalar("pragma auto_vacuum").fetch_one(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    mode
 }
 
 /// A byte that was changed by somebody who also made its checksum right: only the chain can tell.

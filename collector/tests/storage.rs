@@ -5,6 +5,7 @@
 
 mod support;
 
+use deckport_collector::check::check;
 use deckport_collector::config::{Config, Database};
 use deckport_collector::deployment::Deployments;
 use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
@@ -12,12 +13,13 @@ use deckport_collector::metrics::Metrics;
 use deckport_collector::query::{Query, RowView, RunFacts, RunOutcome, Simplified};
 use deckport_collector::store::Store;
 use deckport_collector::{Collector, StartError};
-use deckport_protocol::rows::{Row, RowDeriver, RowRenderer};
+use deckport_protocol::rows::{Row, RowDeriver, RowFact, RowRenderer, RowSink};
 use deckport_protocol::{
     Body, ErrorCode, Event, Frame, Level, Limits, Outcome, Output, Record, Refusal, Tenant,
 };
 use proptest::prelude::*;
 use sqlx::Connection as _;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use support::postgres::Postgres;
@@ -259,6 +261,33 @@ fn naive(records: &[Record]) -> Vec<Row> {
     renderer.into_rows()
 }
 
+/// Rows that were drawn over while frames went on: where a block ends in one of them, it is searched as it stood there.
+fn drawn_across(records: &[Record], ends: &[u64]) -> BTreeSet<u64> {
+    #[derive(Default)]
+    struct Drawn {
+        row: u64,
+        over: BTreeSet<u64>,
+    }
+    impl RowSink for Drawn {
+        fn begin(&mut self, row: u64) {
+            self.row = row;
+        }
+        fn bytes(&mut self, bytes: &[u8]) {
+            if bytes.iter().any(|&byte| byte == b'\r' || byte == 0x1b) {
+                self.over.insert(self.row);
+            }
+        }
+        fn row(&mut self, _: &RowFact, _: Option<&str>) {}
+    }
+    let (mut deriver, mut drawn, mut across) =
+        (RowDeriver::new(), Drawn::default(), BTreeSet::new());
+    for record in records {
+        deriver.feed(&record.borrow(), &mut drawn);
+        across.extend(deriver.open_row().filter(|_| ends.contains(&record.seq)));
+    }
+    across.intersection(&drawn.over).copied().collect()
+}
+
 /// Frames follow one another and end where frames ended that were received: who goes on from memory finds no record twice.
 async fn replay(log: &Log, stream: StreamKey, ends: &[u64]) {
     let mut next = 1;
@@ -276,7 +305,12 @@ async fn replay(log: &Log, stream: StreamKey, ends: &[u64]) {
 }
 
 /// Pages and searches are those of the whole stream.
-async fn read_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row], pages: &[(u64, u64)]) {
+async fn read_like_a_reader(
+    log: &Log,
+    stream: StreamKey,
+    (expected, drawn): (&[Row], &BTreeSet<u64>),
+    pages: &[(u64, u64)],
+) {
     for &(from, count) in pages {
         let from = from % (expected.len() as u64 + 2);
         let page = log.page(stream, from, count, usize::MAX).await.unwrap();
@@ -290,11 +324,30 @@ async fn read_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row], page
             );
         }
     }
-    search_like_a_reader(log, stream, expected).await;
+    let mut texts = Vec::new();
+    let from = expected.len() as u64 / 3;
+    log.texts(stream, from..expected.len() as u64, |row| {
+        let step = row.step.map(str::to_owned);
+        texts.push((row.row, row.kind, row.level, row.phase, step, row.at_us, row.text.to_owned()));
+        std::ops::ControlFlow::Continue(())
+    })
+    .await
+    .unwrap();
+    let same = |row: &Row| {
+        let (step, text) = (row.step.clone(), row.text.clone());
+        (row.row, row.kind, row.level, row.phase, step, row.at, text)
+    };
+    assert_eq!(texts, expected[from as usize..].iter().map(same).collect::<Vec<_>>());
+    search_like_a_reader(log, stream, expected, drawn).await;
 }
 
 /// What searches find is what reading every row finds.
-async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
+async fn search_like_a_reader(
+    log: &Log,
+    stream: StreamKey,
+    expected: &[Row],
+    drawn: &BTreeSet<u64>,
+) {
     let longest = expected.iter().map(|row| row.text.as_str()).max_by_key(|text| text.len());
     let mut queries: Vec<String> = [
         "a",
@@ -347,6 +400,11 @@ async fn search_like_a_reader(log: &Log, stream: StreamKey, expected: &[Row]) {
         let wanted = Arc::new(Wanted::new(Some(expr)));
         let target = Target { stream, wanted };
         let matches = log.matches(target.clone(), 0, 10).await.unwrap();
+        let differ = |row: &&u64| matches.rows.contains(*row) != found.contains(*row);
+        let mut differing = matches.rows.iter().chain(&found).filter(differ).peekable();
+        if differing.peek().is_some() && differing.all(|row| drawn.contains(row)) {
+            continue;
+        }
         assert_eq!(matches.rows, found, "{text}");
         assert_eq!(matches.total, found.len() as u64);
         assert_eq!(matches.buckets.values().sum::<u64>(), matches.total);
@@ -389,7 +447,12 @@ async fn one_damaged_block_keeps_no_other_from_being_sealed_and_merged() {
     let (one, other) = (Run::new("Bay 1"), Run::new("Bay 2"));
     let opened = Opened::new(dir.path(), &Database::InDirectory).await;
     feed(&opened, &one, 1..=4000).await;
-    eventually("there are blocks", async || opened.deployments.log().stored().blocks > 8).await;
+    // Nothing is left that is sealed when it is opened again.
+    eventually("there are blocks", async || {
+        let stored = opened.deployments.log().stored();
+        stored.blocks > 8 && stored.tail_bytes < 2000
+    })
+    .await;
     opened.close().await;
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("collector.db"));
@@ -477,12 +540,13 @@ async fn model(
     assert_eq!(summary.errors, errors as u64);
     let stream = entry.head.stream;
     replay(log, stream, &ends).await;
+    let drawn = drawn_across(&records, &ends);
     let blocks = log.stored().blocks;
-    read_like_a_reader(log, stream, &expected, &pages).await;
+    read_like_a_reader(log, stream, (&expected, &drawn), &pages).await;
     // And the same of fewer, larger blocks.
     log.merge_all().await.unwrap();
     assert!(log.stored().blocks <= blocks.div_ceil(4) + 3, "{blocks} blocks were not merged");
-    read_like_a_reader(log, stream, &expected, &pages).await;
+    read_like_a_reader(log, stream, (&expected, &drawn), &pages).await;
     replay(log, stream, &ends).await;
     let marks = log.marks(stream, u64::MAX).await.unwrap();
     let marked: Vec<u64> = marks.iter().filter(|m| m.errors > 0).map(|m| m.first_row).collect();
@@ -493,6 +557,9 @@ async fn model(
         .collect();
     assert_eq!(marked, wrong);
     opened.close().await;
+    let config = Config { database, ..config(dir.path()) };
+    let whole = check(&config, false, |problem| panic!("{problem:?}")).await.unwrap();
+    assert_eq!((whole.records, whole.rows), (records.len() as u64, expected.len() as u64));
 }
 
 type Story = (Vec<Piece>, Vec<(usize, bool)>, Vec<(u64, u64)>);

@@ -55,15 +55,6 @@ pub struct Line<'a> {
     pub at_us: i64,
 }
 
-/// Which of the two runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// The one that is looked at.
-    This,
-    /// The one it is held against: the last good one.
-    Other,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
@@ -148,8 +139,9 @@ struct Entry {
     /// Of the unmasked text.
     raw: u64,
     section: u32,
-    /// The masked text's number.
-    key: u32,
+    /// The hash of the masked text. Texts are not kept: of a million lines the odds that two hashes are equal are one in
+    /// ten million, and then one difference is overlooked.
+    key: u64,
     /// Where the text to show is; its end is the next entry's start.
     text: u32,
     level: Level,
@@ -186,26 +178,27 @@ impl Side {
     }
 }
 
-/// Takes the lines of two runs, in any alternation but each run's in their order, and compares them.
-pub struct Comparer {
-    this: Side,
-    other: Side,
-    sections: HashMap<(Option<String>, Option<String>), u32>,
-    /// The hash of a masked text → its number. Texts are not kept: of a million lines the odds that two hashes
-    /// are equal are one in ten million, and then one difference is overlooked.
-    keys: HashMap<u64, u32>,
+/// A phase and a step of it.
+type Section = (Option<String>, Option<String>);
+
+/// Takes the lines of one run, in their order.
+pub struct Lines {
+    side: Side,
+    sections: HashMap<Section, u32>,
     masked: String,
-    last_section: Option<(Option<String>, Option<String>, u32)>,
+    last_section: Option<(Section, u32)>,
 }
 
-impl std::fmt::Debug for Comparer {
+impl std::fmt::Debug for Lines {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lines = (self.this.entries.len(), self.other.entries.len());
-        formatter.debug_struct("Comparer").field("lines", &lines).finish_non_exhaustive()
+        formatter
+            .debug_struct("Lines")
+            .field("lines", &self.side.entries.len())
+            .finish_non_exhaustive()
     }
 }
 
-impl Default for Comparer {
+impl Default for Lines {
     fn default() -> Self {
         Self::new()
     }
@@ -217,56 +210,49 @@ fn hash_of(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-impl Comparer {
+impl Lines {
     pub fn new() -> Self {
-        let side = || Side { complete: true, ..Side::default() };
         Self {
-            this: side(),
-            other: side(),
+            side: Side { complete: true, ..Side::default() },
             sections: HashMap::new(),
-            keys: HashMap::new(),
             masked: String::new(),
             last_section: None,
         }
     }
 
-    /// Adds the next line of a run. Lines without a visible character are no lines.
-    pub fn push(&mut self, run: Run, line: Line<'_>) {
+    /// Adds the next line. Lines without a visible character are no lines.
+    pub fn push(&mut self, line: Line<'_>) {
         let text = line.text.trim();
         if text.is_empty() {
             return;
         }
-        let side = match run {
-            Run::This => &mut self.this,
-            Run::Other => &mut self.other,
-        };
         let shown = start(text, SHOWN_BYTES);
-        if side.entries.len() >= MAX_LINES || side.texts.len() + shown.len() > MAX_TEXT {
-            side.complete = false;
+        let (lines, bytes) = (self.side.entries.len(), self.side.texts.len());
+        if self.is_full() || lines >= MAX_LINES || bytes + shown.len() > MAX_TEXT {
+            self.side.complete = false;
             return;
         }
         mask_into(text, Purpose::Comparing, &mut self.masked);
         let section = match &self.last_section {
-            Some((phase, step, section))
+            Some(((phase, step), section))
                 if phase.as_deref() == line.phase && step.as_deref() == line.step =>
             {
                 *section
             }
             _ => {
-                let (phase, step) = (line.phase.map(str::to_owned), line.step.map(str::to_owned));
+                let named = (line.phase.map(str::to_owned), line.step.map(str::to_owned));
                 let next = self.sections.len() as u32;
-                let section = *self.sections.entry((phase.clone(), step.clone())).or_insert(next);
-                self.last_section = Some((phase, step, section));
+                let section = *self.sections.entry(named.clone()).or_insert(next);
+                self.last_section = Some((named, section));
                 section
             }
         };
-        let next = self.keys.len() as u32;
-        let key = *self.keys.entry(hash_of(self.masked.as_str())).or_insert(next);
+        let side = &mut self.side;
         side.entries.push(Entry {
             row: line.row,
             raw: hash_of(text),
             section,
-            key,
+            key: hash_of(self.masked.as_str()),
             text: side.texts.len() as u32,
             level: line.level,
             masked: self.masked.contains(super::mask::PLACEHOLDER),
@@ -274,19 +260,38 @@ impl Comparer {
         side.texts.push_str(shown);
     }
 
-    /// Compares what was added. `this` and `other` are the phases of the runs in their order.
-    pub fn finish(mut self, this: &[PhaseTook], other: &[PhaseTook]) -> Comparison {
-        let ignored = match_same(&mut self.this, &mut self.other);
-        let differences = pair::differences(&self.this, &self.other, self.sections.len());
-        let same_rows = self.this.partner.iter().filter(|partner| **partner != ALONE).count();
-        Comparison {
-            first_difference: pair::first(&differences, &self.this, &self.other),
-            phases: phases(this, other),
-            hunks: pair::hunks(&differences, &self.this, &self.other),
-            same_rows: same_rows as u64,
-            ignored,
-            complete: self.this.complete && self.other.complete,
-        }
+    /// What comes now is not compared any more.
+    pub const fn is_full(&self) -> bool {
+        !self.side.complete
+    }
+}
+
+/// Compares two runs: the one that is looked at, and the one that it is held against, each with its phases in their order.
+pub fn compare(
+    (this, our_phases): (Lines, &[PhaseTook]),
+    (other, their_phases): (Lines, &[PhaseTook]),
+) -> Comparison {
+    let Lines { side: mut ours, mut sections, .. } = this;
+    let Lines { side: mut theirs, sections: their_sections, .. } = other;
+    // Each counted sections by itself.
+    let mut same = vec![0; their_sections.len()];
+    for (named, section) in their_sections {
+        let next = sections.len() as u32;
+        same[section as usize] = *sections.entry(named).or_insert(next);
+    }
+    for entry in &mut theirs.entries {
+        entry.section = same[entry.section as usize];
+    }
+    let ignored = match_same(&mut ours, &mut theirs);
+    let differences = pair::differences(&ours, &theirs, sections.len());
+    let same_rows = ours.partner.iter().filter(|partner| **partner != ALONE).count();
+    Comparison {
+        first_difference: pair::first(&differences, &ours, &theirs),
+        phases: phases(our_phases, their_phases),
+        hunks: pair::hunks(&differences, &ours, &theirs),
+        same_rows: same_rows as u64,
+        ignored,
+        complete: ours.complete && theirs.complete,
     }
 }
 
@@ -295,9 +300,11 @@ fn match_same(this: &mut Side, other: &mut Side) -> u64 {
     this.partner = vec![ALONE; this.entries.len()];
     other.partner = vec![ALONE; other.entries.len()];
     let sorted = |side: &Side| {
-        let mut order: Vec<u32> = (0..side.entries.len() as u32).collect();
-        order.sort_by_key(|at| (side.entry(*at).section, side.entry(*at).key));
-        order
+        let entries = (0u32..).zip(&side.entries);
+        let mut order: Vec<(u32, u64, u32)> =
+            entries.map(|(at, entry)| (entry.section, entry.key, at)).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(.., at)| at).collect::<Vec<u32>>()
     };
     let (these, others) = (sorted(this), sorted(other));
     let bag = |side: &Side, order: &[u32], from: usize| {
@@ -331,7 +338,7 @@ fn match_bag(this: &mut Side, other: &mut Side, these: &[u32], others: &[u32]) -
     let (mut these, mut others, mut ignored) = (these.to_vec(), others.to_vec(), 0);
     let neighbour = |side: &Side, at: u32, by: i64| {
         let at = usize::try_from(i64::from(at) + by).ok();
-        u64::from(at.and_then(|at| side.entries.get(at)).map_or(ALONE, |entry| entry.key))
+        at.and_then(|at| side.entries.get(at)).map_or(u64::MAX, |entry| entry.key)
     };
     type Likeness = fn(u64, u64, u64) -> (u64, u64);
     let rules: [Likeness; 5] = [

@@ -1,19 +1,20 @@
 //! Two runs side by side: reads both logs and hands them to [`compare`](super::compare).
+//!
+//! Hundreds of thousands of lines are seconds of work for a processor: all of it, reading included, happens on threads for such work,
+//! one a run, and ends soon after nobody waits for it any more.
 
-use super::compare::{Comparer, Comparison, Line, PhaseTook, Run};
+use super::compare::{Comparison, Line, Lines, PhaseTook, compare};
 use crate::deployment::view::DeploymentSummary;
 use crate::deployment::{Deployments, Entry};
-use crate::log::LogError;
-use crate::store::Store;
+use crate::log::{Log, LogError, StreamKey};
+use crate::store::{Store, WriteError};
 use deckport_protocol::rows::RowKind;
 use deckport_protocol::{DeploymentId, Tenant};
 use serde::Serialize;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
-
-/// Rows that are read at once.
-const PAGE_ROWS: u64 = 4000;
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A run that is compared.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -105,46 +106,68 @@ pub async fn compared(
     let (Some(mine), Some(theirs)) = (this.summary(now_us), other.summary(now_us)) else {
         return Ok(None);
     };
-    let mut comparer = Comparer::new();
-    for (which, entry, summary) in [(Run::This, this, &mine), (Run::Other, other, &theirs)] {
-        let mut from = 0;
-        while from < summary.rows {
-            let page =
-                deployments.log().page(entry.head.stream, from, PAGE_ROWS, PAGE_BYTES).await?;
-            let Some(last) = page.rows.last() else { break };
-            from = last.row + 1;
-            // The end of a group is no line that anybody reads.
-            for row in page.rows.iter().filter(|row| row.kind != RowKind::Marker) {
-                let phase = row
-                    .phase
-                    .and_then(|index| summary.phases.iter().find(|phase| phase.index == index));
-                comparer.push(
-                    which,
-                    Line {
-                        row: row.row,
-                        phase: phase.map(|phase| phase.name.as_str()),
-                        step: row.step.as_deref(),
-                        level: row.level,
-                        text: &row.text,
-                        at_us: row.at,
-                    },
-                );
-            }
-        }
-    }
-    let took = |summary: &DeploymentSummary| -> Vec<PhaseTook> {
-        let phases = summary.phases.iter().map(|phase| PhaseTook {
-            name: phase.name.clone(),
-            took_us: phase.finished_at.map(|finished| finished - phase.started_at),
-            state: serde_json::to_value(phase.state)
-                .ok()
-                .and_then(|state| state.as_str().map(str::to_owned)),
-        });
-        phases.collect()
+    let given_up = CancellationToken::new();
+    let _until_here = given_up.clone().drop_guard();
+    let lines = |entry: &Entry, summary: &DeploymentSummary| {
+        let (log, stream, summary) =
+            (deployments.log().clone(), entry.head.stream, summary.clone());
+        let (runtime, given_up) = (tokio::runtime::Handle::current(), given_up.clone());
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(read(&log, stream, &summary, &given_up))
+        })
     };
+    let (this_lines, other_lines) = tokio::join!(lines(this, &mine), lines(other, &theirs));
+    let stopping = |_| LogError::Write(WriteError::Stopping);
+    let (this_lines, other_lines) =
+        (this_lines.map_err(stopping)??, other_lines.map_err(stopping)??);
     let (ours, others) = (took(&mine), took(&theirs));
-    let finishing = tokio::task::spawn_blocking(move || comparer.finish(&ours, &others));
-    let comparison =
-        finishing.await.map_err(|_| LogError::Write(crate::store::WriteError::Stopping))?;
+    let comparing =
+        tokio::task::spawn_blocking(move || compare((this_lines, &ours), (other_lines, &others)));
+    let comparison = comparing.await.map_err(stopping)?;
     Ok(Some(Compared { this: (&mine).into(), other: (&theirs).into(), how, comparison }))
+}
+
+/// The lines of a run, as far as they are compared.
+async fn read(
+    log: &Log,
+    stream: StreamKey,
+    summary: &DeploymentSummary,
+    given_up: &CancellationToken,
+) -> Result<Lines, LogError> {
+    let mut lines = Lines::new();
+    log.texts(stream, 0..summary.rows, |row| {
+        // The end of a group is no line that anybody reads.
+        if row.kind != RowKind::Marker {
+            let phase = row
+                .phase
+                .and_then(|index| summary.phases.iter().find(|phase| phase.index == index));
+            lines.push(Line {
+                row: row.row,
+                phase: phase.map(|phase| phase.name.as_str()),
+                step: row.step,
+                level: row.level,
+                text: row.text,
+                at_us: row.at_us,
+            });
+        }
+        // What comes behind is not compared; or nobody waits for it any more.
+        if lines.is_full() || given_up.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .await?;
+    Ok(lines)
+}
+
+fn took(summary: &DeploymentSummary) -> Vec<PhaseTook> {
+    let phases = summary.phases.iter().map(|phase| PhaseTook {
+        name: phase.name.clone(),
+        took_us: phase.finished_at.map(|finished| finished - phase.started_at),
+        state: serde_json::to_value(phase.state)
+            .ok()
+            .and_then(|state| state.as_str().map(str::to_owned)),
+    });
+    phases.collect()
 }

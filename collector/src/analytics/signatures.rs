@@ -1,7 +1,7 @@
 //! Failures that are recognised again: a signature for each run that failed, kept and counted.
 //!
-//! Runs that failed since the last look are looked at when somebody asks, in the order in which they failed. What the
-//! templates learn is stored with what they said, in one transaction, so that after a restart they say the same.
+//! Runs that failed since the last look are looked at when somebody asks, and before the log of any run is given back, in the order in
+//! which they failed. What the templates learn is stored with what they said, in one transaction, so that after a restart they say the same.
 
 use super::runs::{self, Chosen};
 use super::templates::{Place, Templates, VERSION};
@@ -208,7 +208,7 @@ impl Signatures {
     }
 
     /// Looks at runs that failed since the last look.
-    async fn catch_up(&self, tenant: Tenant) -> Result<(), LogError> {
+    pub async fn catch_up(&self, tenant: Tenant) -> Result<(), LogError> {
         let mut templates = self.templates.lock().await;
         if templates.is_none() {
             let sql = "select line from lesson where version = $1 order by position";

@@ -6,7 +6,6 @@ use crate::live::{
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
 };
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::response::Response;
@@ -59,12 +58,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(saved::change, saved::delete))
         .routes(routes!(export::export))
         .routes(routes!(bundle::export))
-        .merge(
-            // A file is larger than any other request.
-            OpenApiRouter::new()
-                .routes(routes!(bundle::import))
-                .layer(DefaultBodyLimit::max(bundle::BUNDLE_BYTES)),
-        )
+        .routes(routes!(bundle::import))
         .routes(routes!(operators::login))
         .routes(routes!(operators::logout))
         .routes(routes!(operators::me))

@@ -3,8 +3,6 @@
 
 use crate::auth::Answer;
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -51,18 +49,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let body = Json::<T>::from_request(request, state).await;
         body.map(|Json(body)| Self(body))
             .map_err(|error| refused(error.status(), error.body_text()))
-    }
-}
-
-/// A body as it is: a file.
-pub(super) struct File(pub(super) Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for File {
-    type Rejection = Answer;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Answer> {
-        let refused = |error: BytesRejection| refused(error.status(), error.body_text());
-        Bytes::from_request(request, state).await.map(Self).map_err(refused)
     }
 }
 

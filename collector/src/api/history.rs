@@ -112,7 +112,8 @@ pub(super) async fn set_retention(
 ) -> Result<Json<Retention>, Answer> {
     let tenant = actor.tenant();
     app.deployments.set_retention(tenant, policy).await?;
-    for stream in app.deployments.give_back(tenant).await? {
+    let last_look = app.signatures.catch_up(tenant);
+    for stream in app.deployments.give_back(tenant, last_look).await? {
         app.search.forget(stream).await;
     }
     Ok(Json(app.deployments.retention(tenant).await?))

@@ -38,6 +38,7 @@ use axum::response::Response;
 use deckport_protocol::ServerEpoch;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// What handlers share.
@@ -57,12 +58,16 @@ pub struct App {
     pub server_epoch: ServerEpoch,
     pub started_at: i64,
     pub address: Option<SocketAddr>,
+    /// Files of runs that are taken in at a time.
+    pub imports: Arc<Semaphore>,
     /// Sockets outlive the request that opened them: they are owned here.
     pub tasks: TaskTracker,
 }
 
 /// Requests carry no bodies worth speaking of.
 const BODY_BYTES: usize = 64 * 1024;
+/// More wait.
+pub const IMPORTS: usize = 2;
 
 /// The router that serves TCP connections and the shell's in-memory ones alike.
 pub fn router(app: App) -> Router {

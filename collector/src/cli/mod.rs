@@ -225,8 +225,17 @@ pub(crate) enum StoreCommand {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// Makes the database in the data directory anew, without the space that nothing stands in; the collector must not be running.
+    ///
+    /// Beside the old file there must be space for the new one. A database that this version made gives such space back by itself after
+    /// logs were removed; one of a former version does from then on.
+    Compact {
+        /// The collector's data directory.
+        #[arg(long)]
+        data: PathBuf,
+    },
     /// Reads everything and holds it against everything else that is known of it; the collector must not be running. Exit code 1:
-    /// something is wrong.
+    /// something is wrong, and was not repaired.
     Check {
         /// The collector's data directory.
         #[arg(long)]
@@ -234,7 +243,7 @@ pub(crate) enum StoreCommand {
         /// Where it is kept, if not in a file in the directory.
         #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
         database: Option<deckport_collector::config::Database>,
-        /// Make anew what is only derived (summaries, filters) where it is wrong.
+        /// Make anew what is only derived (summaries, filters, states) where it is wrong.
         #[arg(long)]
         repair: bool,
         /// A JSON object.
@@ -332,6 +341,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             token::order(&client::Client::new(&target)?, id, &order).await?;
         }
         Command::Store(StoreCommand::Backup { data, to }) => store::backup(&data, &to).await?,
+        Command::Store(StoreCommand::Compact { data }) => store::compact(&data).await?,
         Command::Store(StoreCommand::Check { data, database, repair, json }) => {
             return store::check(data, database, repair, json).await;
         }

@@ -1,4 +1,4 @@
-//! `store backup` and `store check`.
+//! `store backup`, `store compact` and `store check`.
 
 use deckport_collector::check::check as check_all;
 use deckport_collector::config::{Config, Database};
@@ -11,6 +11,15 @@ pub(super) async fn backup(data: &Path, to: &Path) -> anyhow::Result<()> {
     eprintln!("copying to {} …", to.display());
     let bytes = deckport_collector::store::backup(data, to).await?;
     println!("{}: {:.1} MiB, whole", to.display(), bytes as f64 / f64::from(1 << 20));
+    Ok(())
+}
+
+pub(super) async fn compact(data: &Path) -> anyhow::Result<()> {
+    eprintln!("making the database in {} anew …", data.display());
+    let compacted = deckport_collector::store::compact(data).await?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (before, after) = (mib(compacted.before), mib(compacted.after));
+    println!("{before:.1} MiB before, {after:.1} MiB now");
     Ok(())
 }
 
@@ -55,7 +64,11 @@ pub(super) async fn check(
             checked.bytes,
             match (open, problems.len()) {
                 (0, 0) => "all whole".to_owned(),
-                (0, made) => format!("{made} made anew, all whole now"),
+                (0, 1) => "what was wrong was made anew; all is whole now".to_owned(),
+                (0, made) =>
+                    format!("{made} things that were wrong were made anew; all is whole now"),
+                (open, all) if open < all =>
+                    format!("{open} problems are left, {} were repaired", all - open),
                 (open, _) => format!("{open} problems"),
             }
         )?;

@@ -50,6 +50,8 @@ pub struct Deployments {
     removed: Mutex<VecDeque<(u64, DeploymentId)>>,
     /// One restore at a time for each deployment; seldom, so one lock for all will do.
     restoring: tokio::sync::Mutex<()>,
+    /// Logs were given back.
+    freed: tokio::sync::Notify,
 }
 
 impl Deployments {
@@ -66,6 +68,7 @@ impl Deployments {
             fleet: watch::Sender::new(0),
             removed: Mutex::default(),
             restoring: tokio::sync::Mutex::default(),
+            freed: tokio::sync::Notify::new(),
         };
         let rows = all
             .store

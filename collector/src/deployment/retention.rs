@@ -1,7 +1,7 @@
 //! Giving space back: which runs' logs are no longer kept, told before anything is done.
 //!
 //! Only runs that have ended are given back. What stays of one is its number and its chain, so that a console that sends it
-//! again is told that all of it is here, and stores nothing twice.
+//! again is told that all of it is here, and stores nothing twice; and what was made of its log before it went.
 
 use super::Deployments;
 use super::view::DeploymentSummary;
@@ -9,6 +9,7 @@ use crate::log::{LogError, StreamKey};
 use crate::store::{Statement, Write};
 use deckport_protocol::{DeploymentId, Tenant};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
@@ -135,27 +136,84 @@ impl Deployments {
         Ok(preview)
     }
 
-    /// Gives back what the policy no longer keeps. How many runs that were, and their streams.
-    pub async fn give_back(&self, tenant: Tenant) -> Result<Vec<StreamKey>, LogError> {
+    /// Gives back what the policy no longer keeps: the streams of those runs. `last_look` is awaited before any of them goes, for
+    /// whoever wants something of their logs.
+    pub async fn give_back(
+        &self,
+        tenant: Tenant,
+        last_look: impl Future<Output = Result<(), LogError>>,
+    ) -> Result<Vec<StreamKey>, LogError> {
         let policy = self.retention_policy(tenant).await?;
+        self.finish_giving_back(tenant).await?;
         let due = self.due(tenant, policy).await?;
+        if !due.is_empty() {
+            last_look.await?;
+        }
         let mut gone = Vec::with_capacity(due.len());
+        let mut given = Ok(());
         for run in due {
             let retired = Statement {
                 sql: "update deployment set retired_at = $2 where id = $1",
                 values: vec![run.id.to_string().into(), self.now_us().into()],
             };
-            self.log.retire(run.stream, vec![retired]).await?;
-            self.forget(run.id);
-            gone.push(run.stream);
+            given = self.log.retire(run.stream, vec![retired]).await;
+            if given.is_ok() {
+                self.forget(run.id);
+                gone.push(run.stream);
+                given = self.log.finish_retiring(run.stream).await;
+            }
+            if given.is_err() {
+                break;
+            }
+        }
+        match given {
+            Ok(()) => self.log.give_back_filters().await?,
+            Err(error) if gone.is_empty() => return Err(error),
+            Err(error) => tracing::warn!(%error, "not all that is due could be given back"),
         }
         if !gone.is_empty() {
+            self.freed.notify_one();
             tracing::info!(
                 deployments = gone.len(),
                 "logs were given back as the retention policy says"
             );
         }
         Ok(gone)
+    }
+
+    /// What a former process began.
+    async fn finish_giving_back(&self, tenant: Tenant) -> Result<(), LogError> {
+        let sql =
+            "select stream from deployment where organisation_id = $1 and retired_at is not null";
+        let rows = self.store.fetch(sql, [tenant.organisation_id.to_string().into()]).await?;
+        for row in &rows {
+            let stream = StreamKey(row.int(0)?);
+            if self.log.has_blocks(stream) {
+                self.log.finish_retiring(stream).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives space in the database's file back to the file system whenever logs were given back, until `stop`; what a former process
+    /// left is given back first.
+    pub async fn keep_giving_space_back(&self, stop: CancellationToken) {
+        loop {
+            // Dropping a branch loses nothing: what is not given back yet is given back later.
+            let given = tokio::select! {
+                () = stop.cancelled() => return,
+                given = self.log.give_back_space() => given,
+            };
+            match given {
+                Ok(0) => {}
+                Ok(bytes) => tracing::info!(bytes, "space was given back to the file system"),
+                Err(error) => tracing::warn!(%error, "space could not be given back"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.freed.notified() => {}
+            }
+        }
     }
 
     /// Runs that a policy does not keep, the oldest first.

@@ -5,7 +5,8 @@
 //! What must hold: every trigram of every row's text has its bit; a bit too many costs a look, a bit too few loses a row.
 //!
 //! Filters of many blocks are *sliced*: for each place one row of bits, a bit a block, so that a search reads the few rows of the
-//! trigrams that it needs and never a whole filter.
+//! trigrams that it needs and never a whole filter. Rows are packed in chunks, each with a checksum: one that was damaged cannot be
+//! opened, and what cannot be opened rules nothing out. (Chunks of former versions have none, and are read as they are.)
 
 use crate::query::fold_into;
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub(super) const SLOTS: usize = 512;
 const ROW: usize = SLOTS / 8;
 /// Rows of bits that are stored together.
 pub(super) const CHUNK_PLACES: usize = 64;
+/// Chunks of one group.
+pub(super) const CHUNKS: i64 = (PLACES / CHUNK_PLACES) as i64;
 
 /// The place of a trigram.
 pub(super) fn place(trigram: [u8; 3]) -> u16 {
@@ -42,6 +45,16 @@ impl Filter {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let places = bytes.len() * 8;
         ((LEAST..=PLACES).contains(&places) && places.is_power_of_two()).then(|| Self(bytes.into()))
+    }
+
+    /// One that rules nothing out, for a block that nobody can read.
+    pub(super) fn full() -> Self {
+        Self(vec![u8::MAX; LEAST / 8].into())
+    }
+
+    /// One that rules everything out, for a block that is no more.
+    pub(super) fn empty() -> Self {
+        Self(vec![0; LEAST / 8].into())
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -93,10 +106,9 @@ impl FilterBuilder {
         self.marks[usize::from(place(last))] = 1;
     }
 
-    /// Whether a filter has all that was added.
-    pub(super) fn within(&self, filter: &Filter) -> bool {
-        let marked = (0..PLACES).filter(|&at| self.marks[at] != 0);
-        marked.map(|at| at as u16).all(|place| filter.has(&[place]))
+    /// Whether all places that were added are set.
+    pub(super) fn within(&self, has: impl Fn(u16) -> bool) -> bool {
+        (0..=u16::MAX).filter(|&place| self.marks[usize::from(place)] != 0).all(has)
     }
 
     pub(super) fn finish(self) -> Filter {
@@ -149,10 +161,10 @@ pub(super) fn slice(filters: &[Filter]) -> Vec<Vec<u8>> {
             }
         }
     }
+    let mut packer = zstd::bulk::Compressor::new(3).expect("the level is one that zstd knows");
+    packer.include_checksum(true).expect("zstd has checksums");
     rows.chunks(CHUNK_PLACES * ROW)
-        .map(|chunk| {
-            zstd::bulk::compress(chunk, 3).expect("a buffer of the bound's size is enough")
-        })
+        .map(|chunk| packer.compress(chunk).expect("a buffer of the bound's size is enough"))
         .collect()
 }
 
@@ -174,6 +186,29 @@ impl Chunk {
             *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
         }
         slots
+    }
+}
+
+/// All chunks of one group, those that can be opened.
+#[derive(Debug)]
+pub(super) struct Sliced(Vec<Option<Chunk>>);
+
+impl Sliced {
+    /// Of chunks by their number.
+    pub(super) fn of(mut packed: std::collections::HashMap<i64, bytes::Bytes>) -> Self {
+        let chunks = (0..CHUNKS).map(|chunk| packed.remove(&chunk));
+        Self(chunks.map(|packed| packed.and_then(|packed| Chunk::open(&packed))).collect())
+    }
+
+    /// How many cannot be opened.
+    pub(super) fn closed(&self) -> usize {
+        self.0.iter().filter(|chunk| chunk.is_none()).count()
+    }
+
+    /// Whether the block in this slot is let through by this place.
+    pub(super) fn has(&self, slot: usize, place: u16) -> bool {
+        let chunk = usize::try_from(chunk_of(place)).ok().and_then(|chunk| self.0.get(chunk));
+        chunk.and_then(Option::as_ref).is_none_or(|chunk| chunk.row(place).has(slot))
     }
 }
 
@@ -218,6 +253,26 @@ mod tests {
                 }
             }
             prop_assert_eq!(Filter::from_bytes(filter.as_bytes()), Some(filter));
+        }
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_not_opened_and_one_without_a_checksum_is() {
+        let mut builder = FilterBuilder::default();
+        (0..40).for_each(|number| builder.add(format!("package-{number}").as_bytes()));
+        let chunks = slice(&[builder.finish(), Filter::empty(), Filter::full()]);
+        for packed in chunks.iter().step_by(171) {
+            let whole = Chunk::open(packed).unwrap();
+            assert!(whole.row(0).has(2) && !whole.row(0).has(1) && !whole.row(0).has(3));
+            for at in 0..packed.len() * 8 {
+                let mut damaged = packed.clone();
+                damaged[at / 8] ^= 1 << (at % 8);
+                let opened = Chunk::open(&damaged);
+                // In the head there are bits that change nothing.
+                assert!(opened.is_none_or(|opened| opened.0 == whole.0), "bit {at}");
+            }
+            let former = zstd::bulk::compress(&whole.0, 3).unwrap();
+            assert_eq!(Chunk::open(&former).unwrap().0, whole.0);
         }
     }
 

@@ -12,6 +12,8 @@ struct Held {
     single: BTreeMap<i64, Filter>,
     /// Ids of the blocks in the slots of each group.
     groups: BTreeMap<i64, Arc<[i64]>>,
+    /// Groups that are known to be damaged.
+    damaged: HashSet<i64>,
 }
 
 /// See the module.
@@ -42,6 +44,12 @@ impl Filters {
 
     fn write(&self) -> RwLockWriteGuard<'_, Held> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last of the blocks that groups name, whether they are still there or not.
+    pub(super) fn last_id(&self) -> i64 {
+        let held = self.read();
+        held.groups.values().flat_map(|blocks| blocks.iter()).copied().max().unwrap_or(0)
     }
 
     pub(super) fn put(&self, block: i64, filter: Filter) {
@@ -75,6 +83,22 @@ impl Filters {
             held.single.remove(block);
         }
         held.groups.insert(group, blocks.into());
+    }
+
+    /// A group is damaged; whether that was not known.
+    pub(super) fn is_news(&self, group: i64) -> bool {
+        self.write().damaged.insert(group)
+    }
+
+    /// Forgets groups of which no block is left, and tells which they were.
+    pub(super) fn forget_groups(&self, left: impl Fn(i64) -> bool) -> Vec<i64> {
+        let mut held = self.write();
+        let gone = |(group, blocks): (&i64, &Arc<[i64]>)| {
+            (!blocks.iter().any(|block| left(*block))).then_some(*group)
+        };
+        let gone: Vec<i64> = held.groups.iter().filter_map(gone).collect();
+        held.groups.retain(|group, _| !gone.contains(group));
+        gone
     }
 
     /// Looks at the filters of blocks that are in no group.

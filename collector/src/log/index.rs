@@ -91,6 +91,12 @@ impl Index {
         inner.last_id
     }
 
+    /// Ids up to this one are used.
+    pub(super) fn no_id_up_to(&self, id: i64) {
+        let mut inner = self.write();
+        inner.last_id = inner.last_id.max(id);
+    }
+
     /// `new` takes the place of the blocks that cover the same records, if there are any.
     pub(super) fn put(&self, new: Sealed) {
         let mut inner = self.write();

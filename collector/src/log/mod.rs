@@ -24,14 +24,17 @@ mod marks;
 mod notes;
 mod page;
 mod read;
+mod retire;
 mod seal;
 mod search;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
-pub use page::{Beginning, Page};
+pub use page::{Beginning, Page, TextRow};
 pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
 pub use tail::Room;
 
@@ -61,6 +64,13 @@ pub enum LogError {
     NoSpace,
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl LogError {
+    /// Work was given up because the collector stops.
+    fn stopping() -> Self {
+        Self::Write(WriteError::Stopping)
+    }
 }
 
 /// A frame to append, with what folding it found.
@@ -175,6 +185,8 @@ impl Log {
         }
         let index = Arc::new(Index::load(&store).await?);
         let filters = Arc::new(Filters::load(&store).await?);
+        // A group still names blocks that were given back: their filters are no other block's.
+        index.no_id_up_to(filters.last_id());
         let tail = Arc::new(Tail::new(seal_bytes));
         tail.adopt(&store).await?;
         Ok(Self {
@@ -194,6 +206,11 @@ impl Log {
         Stored { blocks, stored_bytes: stored, output_bytes: bytes, tail_bytes: self.tail.bytes() }
     }
 
+    /// Something of the stream is in blocks.
+    pub fn has_blocks(&self, stream: StreamKey) -> bool {
+        self.index.last(stream).is_some()
+    }
+
     /// Bytes as stored, and rows, of one stream.
     pub fn stored_of(&self, stream: StreamKey) -> (u64, u64) {
         self.index.of(stream, |blocks| {
@@ -201,30 +218,6 @@ impl Log {
                 .iter()
                 .fold((0, 0), |(bytes, rows), block| (bytes + block.stored, rows + block.rows))
         })
-    }
-
-    /// Gives a stream's records back, together with `also` in the same transaction. Nobody may append to it any more.
-    pub async fn retire(
-        &self,
-        stream: StreamKey,
-        mut also: Vec<Statement>,
-    ) -> Result<(), LogError> {
-        for sql in [
-            "delete from block_part where block_id in (select id from block where stream = $1)",
-            "delete from block_filter where block_id in (select id from block where stream = $1)",
-            "delete from block where stream = $1",
-            "delete from tail where stream = $1",
-            "delete from event where stream = $1",
-        ] {
-            also.push(Statement { sql, values: vec![stream.0.into()] });
-        }
-        let ids: Vec<i64> = self.index.of(stream, |blocks| blocks.iter().map(|b| b.id).collect());
-        // First from memory: who looks finds nothing, not something that is no longer there.
-        self.index.forget(stream);
-        self.tail.forget(stream);
-        self.filters.forget(ids);
-        let write = Write { statements: also, ..Write::default() };
-        Ok(self.store.writer().write(write).await?)
     }
 
     /// Bounds for decoding what is stored.
@@ -320,6 +313,10 @@ impl Log {
         self.store.writer().write(write).await?;
         let head = self.head(tenant, deployment).await?;
         head.ok_or_else(|| ReadError::unexpected("the stream was recorded and is not there").into())
+    }
+
+    async fn write(&self, statements: Vec<Statement>) -> Result<(), LogError> {
+        Ok(self.store.writer().write(Write { statements, ..Write::default() }).await?)
     }
 
     /// Nothing more is taken from the stream, for the stated reason.

@@ -7,8 +7,8 @@
 
 use super::{Log, LogError, StreamKey};
 use crate::store::ReadError;
-use deckport_protocol::BodyRef;
-use deckport_protocol::rows::{Row, RowRenderer};
+use deckport_protocol::rows::{Row, RowKind, RowRenderer};
+use deckport_protocol::{BodyRef, Level};
 use std::ops::{ControlFlow, Range};
 
 /// One page reads at most about so many stored bytes.
@@ -29,6 +29,18 @@ pub struct Page {
 pub struct Beginning {
     pub seq: u64,
     pub offset: usize,
+}
+
+/// A row as far as its text, and what is noted of it.
+#[derive(Clone, Copy, Debug)]
+pub struct TextRow<'a> {
+    pub row: u64,
+    pub kind: RowKind,
+    pub level: Level,
+    pub phase: Option<u32>,
+    pub step: Option<&'a str>,
+    pub at_us: i64,
+    pub text: &'a str,
 }
 
 impl Log {
@@ -106,6 +118,69 @@ impl Log {
             self.derive(stream, row..wanted.end, max_bytes - text, &mut page).await?;
         }
         Ok(page)
+    }
+
+    /// Hands on the rows of `rows` in order, without what only a viewer wants of them, until `each` says stop. What is in blocks is read
+    /// as it lies there; the rest as [`Self::page`] has it.
+    pub async fn texts(
+        &self,
+        stream: StreamKey,
+        rows: Range<u64>,
+        mut each: impl FnMut(TextRow<'_>) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        const REST_ROWS: u64 = 4000;
+        const REST_BYTES: usize = 4 * 1024 * 1024;
+        let mut row = rows.start;
+        // Goal: every row. Exits: they are handed on; `each` has enough; there are no more.
+        while row < rows.end {
+            let mut count = REST_ROWS.min(rows.end - row);
+            if let Some((sealed, opened)) =
+                self.open_block(|| self.index.at_row(stream, row)).await?
+            {
+                let block = &opened.block;
+                let records = block.records(&opened.records);
+                let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
+                while row < rows.end.min(block.whole_rows()) {
+                    let place = block.notes.place(row);
+                    let text = TextRow {
+                        row,
+                        kind: block.notes.kind(row),
+                        level: block.notes.level(row),
+                        phase: place.and_then(|place| place.phase),
+                        step: place.and_then(|place| place.step.as_deref()),
+                        at_us: records.at_us(row).unwrap_or(sealed.first_at),
+                        text: std::str::from_utf8(block.shown(row)).unwrap_or_default(),
+                    };
+                    if each(text).is_break() {
+                        return Ok(());
+                    }
+                    row += 1;
+                }
+                if row >= rows.end.min(sealed.first_row + sealed.rows) {
+                    continue;
+                }
+                count = 1;
+            }
+            // The tail, or a row that does not end in its block.
+            let page = self.page(stream, row, count, REST_BYTES).await?;
+            let Some(last) = page.rows.last() else { return Ok(()) };
+            row = last.row + 1;
+            for shown in &page.rows {
+                let text = TextRow {
+                    row: shown.row,
+                    kind: shown.kind,
+                    level: shown.level,
+                    phase: shown.phase,
+                    step: shown.step.as_deref(),
+                    at_us: shown.at,
+                    text: &shown.text,
+                };
+                if each(text).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rows as the deriver tells them, from the nearest stored state on.

@@ -145,10 +145,12 @@ impl Log {
             let tail_from = self.tail_from(stream);
             if tail_from <= next {
                 let frames = self.unsealed(stream, next, READ_BYTES);
-                if frames.is_empty() {
+                let there = frames.first().is_some_and(|first| first.first_seq <= next);
+                if !there && self.index.at_seq(stream, next).is_none() {
                     return Ok(next);
                 }
-                for stored in frames {
+                // Else they were sealed in between, and are in a block.
+                for stored in frames.into_iter().filter(|_| there) {
                     let frame = self.decode(stream, &stored)?;
                     let from = next;
                     for record in frame.records().filter(|record| record.seq >= from) {
@@ -158,7 +160,9 @@ impl Log {
                         }
                     }
                 }
-                continue;
+                if there {
+                    continue;
+                }
             }
             let found = self.open_block(|| self.index.at_seq(stream, next)).await?;
             let Some((sealed, opened)) = found else {
@@ -190,15 +194,13 @@ impl Log {
         seq: u64,
         bytes: usize,
     ) -> Result<Vec<StoredFrame>, LogError> {
-        let tail_from = self.tail_from(stream);
-        if tail_from <= seq {
-            return Ok(self.unsealed(stream, seq, bytes));
+        let unsealed = self.unsealed(stream, seq, bytes);
+        if unsealed.first().is_some_and(|first| first.first_seq <= seq) {
+            return Ok(unsealed);
         }
         let found = self.open_block(|| self.index.at_seq(stream, seq)).await?;
-        let Some((sealed, opened)) = found else {
-            // Sealed in between, or nothing: what is there now is behind `seq`.
-            return Ok(self.unsealed(stream, seq, bytes));
-        };
+        // In no block either: what there is, is behind `seq`.
+        let Some((sealed, opened)) = found else { return Ok(unsealed) };
         let records = opened.block.records(&opened.records);
         let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
         Ok(frames_of(records.iter(), seq, bytes))

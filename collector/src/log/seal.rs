@@ -4,7 +4,7 @@
 //! said in `tail`.
 
 use super::block::{BLOCK_BYTES, Block, Builder, Packed};
-use super::filter;
+use super::filter::{self, Filter};
 use super::index::Sealed;
 use super::tail::{Cut, Unsealed};
 use super::{Log, LogError, StreamKey};
@@ -168,7 +168,7 @@ impl Log {
             let packed = pack_frames(&cut, &limits);
             (packed, cut)
         });
-        let (packed, cut) = packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
+        let (packed, cut) = packing.await.map_err(|_| LogError::stopping())?;
         let packed = match packed {
             Ok(packed) => packed,
             Err(why) => {
@@ -277,7 +277,7 @@ impl Log {
             Ok(builder.map(Builder::finish))
         });
         let packed: Result<_, super::block::BlockError> =
-            packing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
+            packing.await.map_err(|_| LogError::stopping())?;
         let damaged = |why: String| LogError::Damaged { stream, seq: first.first_seq, why };
         let Some(packed) = packed.map_err(|error| damaged(error.to_string()))? else {
             return Ok(());
@@ -311,26 +311,29 @@ impl Log {
         while self.filters.many() {
             let large = self.index.large(FOR_GOOD);
             let Some((ids, filters)) = self.filters.due(&large) else { break };
-            let slicing = tokio::task::spawn_blocking(move || filter::slice(&filters));
-            let chunks = slicing.await.map_err(|_| LogError::Write(WriteError::Stopping))?;
-            let group = ids.iter().copied().max().unwrap_or_default();
-            let mut blocks = Vec::with_capacity(ids.len() * 8);
-            for id in &ids {
-                blocks.extend_from_slice(&id.to_le_bytes());
-            }
-            let mut rows = vec![Row { table: &GROUP, values: vec![group.into(), blocks.into()] }];
-            for (chunk, bits) in (0i64..).zip(chunks) {
-                rows.push(Row {
-                    table: &SLICE,
-                    values: vec![chunk.into(), group.into(), bits.into()],
-                });
-            }
-            let sql = "delete from block_filter where block_id = $1";
-            let statements = ids.iter().map(|id| Statement { sql, values: vec![(*id).into()] });
-            let write = Write { rows, statements: statements.collect(), ..Write::default() };
-            self.store.writer().write(write).await?;
-            self.filters.sliced(group, ids);
+            self.slice(ids, filters).await?;
         }
+        Ok(())
+    }
+
+    /// Slices the filters of these blocks as one group.
+    pub(super) async fn slice(&self, ids: Vec<i64>, filters: Vec<Filter>) -> Result<(), LogError> {
+        let slicing = tokio::task::spawn_blocking(move || filter::slice(&filters));
+        let chunks = slicing.await.map_err(|_| LogError::stopping())?;
+        let group = ids.iter().copied().max().unwrap_or_default();
+        let mut blocks = Vec::with_capacity(ids.len() * 8);
+        for id in &ids {
+            blocks.extend_from_slice(&id.to_le_bytes());
+        }
+        let mut rows = vec![Row { table: &GROUP, values: vec![group.into(), blocks.into()] }];
+        for (chunk, bits) in (0i64..).zip(chunks) {
+            rows.push(Row { table: &SLICE, values: vec![chunk.into(), group.into(), bits.into()] });
+        }
+        let sql = "delete from block_filter where block_id = $1";
+        let statements = ids.iter().map(|id| Statement { sql, values: vec![(*id).into()] });
+        let write = Write { rows, statements: statements.collect(), ..Write::default() };
+        self.store.writer().write(write).await?;
+        self.filters.sliced(group, ids);
         Ok(())
     }
 }

@@ -259,6 +259,11 @@ impl Tail {
         (!frames.is_empty()).then(|| look(frames))
     }
 
+    /// About how much it holds.
+    pub(super) fn seal_bytes(&self) -> u64 {
+        self.seal_bytes as u64
+    }
+
     /// Bytes of frames here.
     pub(super) fn bytes(&self) -> u64 {
         self.lock().bytes as u64

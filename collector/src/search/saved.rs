@@ -41,6 +41,9 @@ pub struct SavedSearch {
     pub last_match_at: Option<i64>,
     /// Rows that match since midnight.
     pub matches_today: u64,
+    /// Why that is not known, or not all of it.
+    #[schema(required)]
+    pub problem: Option<String>,
 }
 
 /// Why a search is not kept.
@@ -69,6 +72,7 @@ fn of_row(row: &Values) -> Result<SavedSearch, LogError> {
         updated_at: row.int(5)?,
         last_match_at: None,
         matches_today: 0,
+        problem: None,
     })
 }
 
@@ -98,8 +102,14 @@ impl Search {
         now_us: i64,
         tz: i32,
     ) -> Result<(), LogError> {
-        // What an older version understood may be no query any more; it is shown all the same.
-        let Ok(query) = Query::parse(&saved.query, now_us, tz) else { return Ok(()) };
+        // What an older version understood may be no query any more; it is shown all the same, and why it finds nothing.
+        let query = match Query::parse(&saved.query, now_us, tz) {
+            Ok(query) => query,
+            Err(problem) => {
+                saved.problem = Some(problem.message);
+                return Ok(());
+            }
+        };
         let newest = Options { limit: 1, ..Options::default() };
         let prepared = self.prepare(tenant, &query, newest).await?;
         self.run(prepared, |news| {
@@ -107,16 +117,27 @@ impl Search {
             ControlFlow::Continue(())
         })
         .await?;
-        let Ok(today) = Query::parse(&format!("({}) after:today", saved.query), now_us, tz) else {
-            return Ok(());
+        // Not written into the query's text: that may be as long as a query can be, and ask for as much.
+        let today = match Query::parse("after:today", now_us, tz) {
+            Ok(today) => Query { text: query.text, expr: query.expr.and(today.expr) },
+            Err(problem) => {
+                saved.problem = Some(problem.message);
+                return Ok(());
+            }
         };
         let counted = Options { count: true, ..Options::default() };
         let prepared = self.prepare(tenant, &today, counted).await?;
+        let mut unreadable = 0;
         self.run(prepared, |news| {
             saved.matches_today = news.progress.matched;
+            unreadable = news.progress.unreadable;
             ControlFlow::Continue(())
         })
         .await?;
+        if unreadable > 0 {
+            saved.problem =
+                Some("parts of the logs cannot be read; `store check` says more".to_owned());
+        }
         Ok(())
     }
 

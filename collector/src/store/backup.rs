@@ -40,22 +40,33 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<u64, BackupError> {
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let copied = copy(&from, &part, to).await;
+    let copied = copy(&from, &part).await.and_then(|bytes| {
+        put(&part, to)?;
+        Ok(bytes)
+    });
     if copied.is_err() {
         let _ = std::fs::remove_file(&part);
     }
     copied
 }
 
-async fn copy(from: &Path, part: &Path, to: &Path) -> Result<u64, BackupError> {
+/// Copies the database `from` to the file `part`, which is read once and is on the disk when this returns. How large it is.
+pub(super) async fn copy(from: &Path, part: &Path) -> Result<u64, BackupError> {
     let file = |source| BackupError::File { path: part.to_owned(), source };
-    let failed = |source| BackupError::Copy { from: from.to_owned(), to: to.to_owned(), source };
+    let failed = |source| BackupError::Copy { from: from.to_owned(), to: part.to_owned(), source };
     // What an earlier one left that was cut off. The new one is its owner's alone, as the database is.
     if part.exists() {
         std::fs::remove_file(part).map_err(file)?;
     }
     private(part).map_err(file)?;
     let mut database = open(from).await.map_err(failed)?;
+    // Of a former version's file, too, what is made is one that can give space back.
+    let mode: i64 =
+        sqlx::query_scalar("pragma auto_vacuum").fetch_one(&mut database).await.map_err(failed)?;
+    if mode == 0 {
+        let set = sqlx::query("pragma auto_vacuum = incremental").execute(&mut database);
+        set.await.map_err(failed)?;
+    }
     let name = part.to_string_lossy().into_owned();
     sqlx::query("vacuum into $1").bind(name).execute(&mut database).await.map_err(failed)?;
     database.close().await.map_err(failed)?;
@@ -69,11 +80,15 @@ async fn copy(from: &Path, part: &Path, to: &Path) -> Result<u64, BackupError> {
     }
     let written = File::open(part).map_err(file)?;
     written.sync_all().map_err(file)?;
-    let bytes = written.metadata().map_err(file)?.len();
+    Ok(written.metadata().map_err(file)?.len())
+}
+
+/// Gives what is complete its name.
+pub(super) fn put(part: &Path, to: &Path) -> Result<(), BackupError> {
+    let file = |source| BackupError::File { path: to.to_owned(), source };
     std::fs::rename(part, to).map_err(file)?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(file)?;
-    Ok(bytes)
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(file)
 }
 
 /// An empty file that only its owner may read; SQLite fills it.
@@ -82,7 +97,7 @@ fn private(path: &Path) -> std::io::Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }
 
-async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+pub(super) async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(Duration::from_secs(30))

@@ -15,6 +15,7 @@
 
 mod backup;
 mod checkpoint;
+mod compact;
 mod connection;
 mod postgres;
 mod read;
@@ -23,7 +24,9 @@ mod write;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use compact::{CompactError, Compacted, compact};
 pub use read::{ReadError, Values};
+pub use sqlite::PAGE_BYTES;
 pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
 
@@ -36,6 +39,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How much [`Store::vacuum`] gives back at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vacuum {
+    Little,
+    Some,
+    Much,
+}
+
+impl Vacuum {
+    pub const fn pages(self) -> u64 {
+        match self {
+            Self::Little => 4,
+            Self::Some => 16,
+            Self::Much => 64,
+        }
+    }
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Little => "pragma incremental_vacuum(4)",
+            Self::Some => "pragma incremental_vacuum(16)",
+            Self::Much => "pragma incremental_vacuum(64)",
+        }
+    }
+}
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +134,29 @@ impl Store {
         let told = rows.iter().map(|row| Ok(row.text(0)?.as_ref().to_owned()));
         let told: Vec<String> = told.collect::<Result<_, ReadError>>()?;
         Ok(told.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Pages of the file in which nothing stands and that [`Self::vacuum`] can give back. `None`: it cannot, since a server looks after
+    /// its own, or a former version made the file; [`compact`] makes it anew.
+    pub async fn free_pages(&self) -> Result<Option<u64>, ReadError> {
+        /// `auto_vacuum` of a file that gives back what it is told to.
+        const INCREMENTAL: u64 = 2;
+        if matches!(self.readers, Readers::Postgres(_)) {
+            return Ok(None);
+        }
+        let count = async |sql: &'static str| {
+            let row = self.fetch_one(sql, []).await?;
+            row.map_or(Ok(0), |row| row.count(0))
+        };
+        let mode = count("pragma auto_vacuum").await?;
+        Ok(if mode == INCREMENTAL { Some(count("pragma freelist_count").await?) } else { None })
+    }
+
+    /// Gives some of them back to the file system, with the next commit; it takes the longer the more there are. The file is cut when the
+    /// write-ahead log is folded into it.
+    pub async fn vacuum(&self, much: Vacuum) -> Result<(), WriteError> {
+        let statement = Statement { sql: much.sql(), values: Vec::new() };
+        self.writer.write(Write { statements: vec![statement], ..Write::default() }).await
     }
 
     pub const fn writer(&self) -> &Writer {

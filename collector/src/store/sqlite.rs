@@ -6,7 +6,8 @@ use super::{Held, OpenError, WriteError};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::fs::{File, OpenOptions};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Pages of 8 KiB: a frame of 64 lines spans one or two, and a small commit writes little.
-pub(super) const PAGE_BYTES: u32 = 8192;
+pub const PAGE_BYTES: u32 = 8192;
 const READERS: u32 = 6;
 
 /// Opens the database (and makes it, when missing): for the writer, for its checkpoints, for readers.
@@ -47,7 +48,13 @@ pub(super) async fn open(
         .pragma("temp_store", "memory")
         .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
         .log_statements(tracing::log::LevelFilter::Off);
-    let mut connection = options.connect().await.map_err(database)?;
+    let new = file.metadata().is_ok_and(|file| file.len() == 0);
+    let mut connection = match new {
+        // Only a new one can be told so; telling one that knows would write to it, which a full disk refuses.
+        true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental).connect().await,
+        false => options.connect().await,
+    }
+    .map_err(database)?;
     let migrator = sqlx::migrate!("migrations/sqlite");
     migrator
         .run(&mut connection)

@@ -45,12 +45,12 @@ const kept = (fields: object = {}) => ({
   updated_at: 1,
   last_match_at: null,
   matches_today: 2,
+  problem: null,
   ...fields,
 });
 
-async function opened(link = '#/history') {
+async function opened(link = '#/history', searches = [kept()]) {
   location.hash = link;
-  const searches = [kept()];
   const app = await started([summary({ name: 'Bay 12' })], (request) => {
     if (request.path === '/api/v1/searches') {
       if (request.method === 'POST') {
@@ -89,6 +89,15 @@ describe('History', () => {
     await waitFor(() => expect(queries(host)).toEqual(['level:error since:24h']));
     expect(location.hash).toBe('#/history?q=level%3Aerror%20since%3A24h');
     expect(field()).toHaveValue('level:error since:24h');
+  });
+
+  it('says of a kept search why it is not known what it finds', async () => {
+    const { page } = await opened('#/history', [
+      kept({ matches_today: 0, problem: 'there is no level "eror"' }),
+    ]);
+    expect(await screen.findByText('there is no level "eror"')).toBeInTheDocument();
+    expect(screen.queryByText(/today/)).toBeNull();
+    expect(await violations(page.container)).toEqual([]);
   });
 
   it('finds, and says how much was searched', async () => {

@@ -253,7 +253,7 @@ fn alike(these: &[u64], others: &[u64]) -> f64 {
 /// Ranks what says little.
 fn rank_noise(found: &mut [Difference], this: &Side, other: &Side) {
     // How often a key stands in each run: what both have, only not as often, repeats.
-    let lone_keys: HashSet<(u32, u32)> = found
+    let lone_keys: HashSet<(u32, u64)> = found
         .iter()
         .flat_map(|one| {
             let this = one.this.map(|at| this.entry(at));
@@ -261,7 +261,7 @@ fn rank_noise(found: &mut [Difference], this: &Side, other: &Side) {
             this.into_iter().chain(other).map(|entry| (entry.section, entry.key))
         })
         .collect();
-    let in_both: HashSet<(u32, u32)> = this
+    let in_both: HashSet<(u32, u64)> = this
         .entries
         .iter()
         .zip(&this.partner)

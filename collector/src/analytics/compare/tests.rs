@@ -186,28 +186,24 @@ fn run_of(dice: &mut Dice, plan: &[Vec<Vec<String>>]) -> Vec<Planned> {
         .collect()
 }
 
-fn feed(comparer: &mut Comparer, run: Run, lines: &[(usize, String)]) {
+fn fed(lines: &[(usize, String)]) -> Lines {
     const PHASES: [&str; 3] = ["Fetch", "Install", "Verify"];
+    let mut fed = Lines::new();
     for (row, (phase, text)) in lines.iter().enumerate() {
-        comparer.push(
-            run,
-            Line {
-                row: row as u64,
-                phase: Some(PHASES[*phase]),
-                step: None,
-                level: Level::Info,
-                text,
-                at_us: 0,
-            },
-        );
+        fed.push(Line {
+            row: row as u64,
+            phase: Some(PHASES[*phase]),
+            step: None,
+            level: Level::Info,
+            text,
+            at_us: 0,
+        });
     }
+    fed
 }
 
 fn compare(this: &[(usize, String)], other: &[(usize, String)]) -> Comparison {
-    let mut comparer = Comparer::new();
-    feed(&mut comparer, Run::This, this);
-    feed(&mut comparer, Run::Other, other);
-    comparer.finish(&[], &[])
+    super::compare((fed(this), &[]), (fed(other), &[]))
 }
 
 /// Plants one difference into `this`. Returns the row of this run or of the other at which it is.

@@ -50,6 +50,8 @@ pub(super) enum BlockError {
     Packed { part: &'static str, why: String },
     #[error("the {part} is not well-formed")]
     Malformed { part: &'static str },
+    #[error("a block holds other records than it says")]
+    OtherRecords,
 }
 
 /// A block's place and contents in short; kept in memory for every block.
@@ -207,6 +209,28 @@ impl Block {
     /// Tells rows by places of [`Self::searched`], one behind the other.
     pub(super) fn rows_by_place(&self) -> RowsByPlace<'_> {
         RowsByPlace { block: self, segments: self.segments(), behind: 0, covered: 0, overlaid: 0 }
+    }
+
+    /// Rows that begin in it.
+    pub(super) fn rows(&self) -> std::ops::Range<u64> {
+        self.first_row..self.first_row + self.segments().len() as u64
+    }
+
+    /// Whether what it says of rows is of rows that it holds, where it is said to stand.
+    pub(super) fn fits(&self) -> bool {
+        let rows = self.rows();
+        // A row that goes on from before is noted where it ends.
+        let noted = rows.start.saturating_sub(u64::from(self.goes_on))..rows.end;
+        let bytes = self.first_byte..=self.first_byte + self.output as u64;
+        let notes = &self.notes;
+        notes.levels.iter().all(|(row, _)| noted.contains(row))
+            && notes.kinds.iter().all(|(row, _)| noted.contains(row))
+            && notes.places.iter().all(|place| noted.contains(&place.row))
+            && notes
+                .events
+                .iter()
+                .all(|event| noted.contains(&event.row) && bytes.contains(&event.at_byte))
+            && self.overlay.iter().all(|(row, _)| rows.contains(row))
     }
 
     /// The row behind the last one that ends in the block.

@@ -107,7 +107,7 @@ impl Log {
             });
             look.collect::<Result<Vec<_>, LogError>>()
         });
-        looking.await.map_err(|_| LogError::Write(crate::store::WriteError::Stopping))?
+        looking.await.map_err(|_| LogError::stopping())?
     }
 
     async fn parts_of(&self, ids: &[i64]) -> Result<HashMap<i64, Parts>, LogError> {

@@ -110,8 +110,14 @@ impl Log {
         let chunks = chunks.into_iter().map(Value::from);
         let mut slices: HashMap<(i64, i64), Chunk> = HashMap::new();
         for row in self.store.fetch(AssertSqlSafe(sql), chunks).await? {
-            if let Some(chunk) = Chunk::open(&row.blob(2)?) {
-                slices.insert((row.int(0)?, row.int(1)?), chunk);
+            let group = row.int(0)?;
+            match Chunk::open(&row.blob(2)?) {
+                Some(chunk) => drop(slices.insert((group, row.int(1)?), chunk)),
+                None if self.filters.is_news(group) => tracing::error!(
+                    group,
+                    "a slice of filters is damaged: searches look into its blocks; `store check --repair` makes it anew"
+                ),
+                None => {}
             }
         }
         for (group, blocks) in groups {

@@ -1781,6 +1781,8 @@ export interface components {
              */
             matches_today: number;
             name: string;
+            /** @description Why that is not known, or not all of it. */
+            problem: string | null;
             query: string;
             /** Format: int64 */
             updated_at: number;
