@@ -15,7 +15,8 @@ impl Sink for Count {
 }
 
 fn main() -> std::io::Result<()> {
-    let (flags, files): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg == "--show");
+    let (flags, files): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|arg| arg == "--show");
     let mut all = Vec::new();
     for file in files {
         all.extend(std::fs::read(file)?);
@@ -34,11 +35,18 @@ fn main() -> std::io::Result<()> {
     let share = masked as f64 / lines as f64 * 100.0;
     writeln!(out, "{masked} of {lines} lines have something masked ({share:.4} %)")?;
     let megabytes = all.len() as f64 / 1e6;
-    for (what, piece) in [("frames of 8 KiB, whole", 8192), ("frames of 256 KiB, whole", 256 * 1024)] {
+    for (what, piece) in
+        [("frames of 8 KiB, whole", 8192), ("frames of 256 KiB, whole", 256 * 1024)]
+    {
         let begun = Instant::now();
         let found: usize = all.chunks(piece).map(|text| secrets::find(text).len()).sum();
         let seconds = begun.elapsed().as_secs_f64();
-        writeln!(out, "{what}: {:.0} MB/s, {:.1} million lines/s ({found} found)", megabytes / seconds, lines as f64 / seconds / 1e6)?;
+        writeln!(
+            out,
+            "{what}: {:.0} MB/s, {:.1} million lines/s ({found} found)",
+            megabytes / seconds,
+            lines as f64 / seconds / 1e6
+        )?;
     }
     for (what, piece) in [("stream, line by line", 0), ("stream, reads of 4 KiB", 4096)] {
         let (mut scanner, mut count) = (Scanner::default(), Count(0));
@@ -53,7 +61,13 @@ fn main() -> std::io::Result<()> {
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
-        writeln!(out, "{what}: {:.0} MB/s, {:.1} million lines/s ({} found)", megabytes / seconds, lines as f64 / seconds / 1e6, count.0)?;
+        writeln!(
+            out,
+            "{what}: {:.0} MB/s, {:.1} million lines/s ({} found)",
+            megabytes / seconds,
+            lines as f64 / seconds / 1e6,
+            count.0
+        )?;
     }
     Ok(())
 }

@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn what_is_in_a_class() {
         assert!(URL.has(b'-') && URL.has(b'z') && URL.has(b'0') && !URL.has(b'.'));
-        assert!(!ENV.has(b' ') && !ENV.has(b'\n') && !ENV.has(0x7f) && ENV.has(b'!') && ENV.has(0xc3));
+        assert!(
+            !ENV.has(b' ') && !ENV.has(b'\n') && !ENV.has(0x7f) && ENV.has(b'!') && ENV.has(0xc3)
+        );
         assert!(DOUBLE_QUOTED.has(b' ') && !DOUBLE_QUOTED.has(b'"') && !DOUBLE_QUOTED.has(b'\r'));
         assert_eq!(ALNUM.count(b"abc_"), 3);
     }

@@ -259,7 +259,7 @@ impl Scanner {
                 end
             }
             Inside::Key(key) => {
-                let (end, over) = key.go_on(text, from, over, begins, sink);
+                let (end, over) = key.go_on(text, from, over, sink);
                 if !over {
                     self.inside = Some(inside);
                 }

@@ -3,7 +3,7 @@
 //! Each rule is monotone: once there is text enough for an answer, more text does not change it. `over` says that no more comes.
 
 use super::classes::{self, Class};
-use super::names::{is_mixed, is_secret_value, VALUE_BYTES};
+use super::names::{VALUE_BYTES, is_mixed, is_reference, is_secret_value};
 use super::{Kind, Sink};
 
 /// No rule holds back more than so many bytes: the payload of a JSON web token begins within.
@@ -94,7 +94,9 @@ impl Token {
     const fn form(self) -> Form {
         match self {
             Self::Age => form(Kind::Age, classes::ALNUM, 50),
-            Self::AwsId => Form { exact: true, and: is_upper, ..form(Kind::Aws, classes::WORD, 16) },
+            Self::AwsId => {
+                Form { exact: true, and: is_upper, ..form(Kind::Aws, classes::WORD, 16) }
+            }
             Self::DigitalOcean => form(Kind::DigitalOcean, classes::ALNUM, 40),
             Self::Discord => Form { and: is_discord, ..form(Kind::Discord, classes::DOTTED, 33) },
             Self::DiscordWebhook => form(Kind::Discord, classes::URL, 50),
@@ -106,20 +108,30 @@ impl Token {
             Self::Gitlab => form(Kind::Gitlab, classes::DOTTED, 20),
             Self::GoogleKey => Form { exact: true, ..form(Kind::Google, classes::URL, 35) },
             Self::GoogleOauth => form(Kind::Google, classes::URL, 20),
-            Self::HuggingFace => Form { and: is_capital_mix, sees: 34, ..form(Kind::HuggingFace, classes::WORD, 30) },
+            Self::HuggingFace => {
+                Form { and: is_capital_mix, sees: 34, ..form(Kind::HuggingFace, classes::WORD, 30) }
+            }
             Self::Linear => form(Kind::Linear, classes::ALNUM, 32),
             Self::Npm => Form { exact: true, ..form(Kind::Npm, classes::WORD, 36) },
             Self::OnePassword => form(Kind::OnePassword, classes::BASE64, 100),
             Self::Pypi => form(Kind::Pypi, classes::URL, 50),
             Self::Sas => form(Kind::Azure, classes::PERCENT, 40),
-            Self::SendGrid => Form { and: is_two_parts, ..form(Kind::SendGrid, classes::DOTTED, 50) },
+            Self::SendGrid => {
+                Form { and: is_two_parts, ..form(Kind::SendGrid, classes::DOTTED, 50) }
+            }
             Self::Sk => Form { and: is_key_like, sees: 40, ..form(Kind::OpenAi, classes::URL, 20) },
-            Self::Slack => Form { and: has_digit, sees: 20, ..form(Kind::Slack, classes::DASHED, 20) },
-            Self::SlackApp => Form { and: has_digit, sees: 20, ..form(Kind::Slack, classes::DASHED, 20) },
+            Self::Slack => {
+                Form { and: has_digit, sees: 20, ..form(Kind::Slack, classes::DASHED, 20) }
+            }
+            Self::SlackApp => {
+                Form { and: has_digit, sees: 20, ..form(Kind::Slack, classes::DASHED, 20) }
+            }
             Self::SlackWebhook => form(Kind::Slack, classes::ALNUM, 20),
             Self::Stripe => form(Kind::Stripe, classes::ALNUM, 16),
             Self::StripeWebhook => form(Kind::Stripe, classes::BASE64, 24),
-            Self::Tailscale => Form { and: has_digit, sees: 20, ..form(Kind::Tailscale, classes::URL, 16) },
+            Self::Tailscale => {
+                Form { and: has_digit, sees: 40, ..form(Kind::Tailscale, classes::URL, 16) }
+            }
             Self::Telegram => form(Kind::Telegram, classes::URL, 32),
             Self::Vault => form(Kind::Vault, classes::URL, 24),
         }
@@ -170,9 +182,14 @@ fn is_key_like(rest: &[u8]) -> bool {
 pub(super) enum Verdict {
     Not,
     /// Wait for more; everything before `hold` may be shown.
-    More { hold: usize },
+    More {
+        hold: usize,
+    },
     /// A secret begins at `from`.
-    Secret { from: usize, run: Run },
+    Secret {
+        from: usize,
+        run: Run,
+    },
     /// A key in PEM form begins.
     Key,
 }
@@ -280,7 +297,8 @@ fn says_how(header: &[u8]) -> bool {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     engine.decode(header).is_ok_and(|json| {
-        memchr::memmem::find(&json, b"\"alg\"").is_some() || memchr::memmem::find(&json, b"\"enc\"").is_some()
+        memchr::memmem::find(&json, b"\"alg\"").is_some()
+            || memchr::memmem::find(&json, b"\"enc\"").is_some()
     })
 }
 
@@ -290,10 +308,15 @@ fn judge_url(text: &[u8], end: usize, over: bool) -> Verdict {
     let rest = &text[end..text.len().min(end + PASSWORD)];
     let length = classes::USERINFO.count(rest);
     if length == rest.len() {
-        return if over || rest.len() == PASSWORD { Verdict::Not } else { Verdict::More { hold: end } };
+        return if over || rest.len() == PASSWORD {
+            Verdict::Not
+        } else {
+            Verdict::More { hold: end }
+        };
     }
     let value = &rest[..length];
-    if rest[length] != b'@' || value.is_empty() || matches!(value[0], b'$' | b'{' | b'%' | b'*') {
+    if rest[length] != b'@' || value.is_empty() || is_reference(value) || value.starts_with(b"***")
+    {
         return Verdict::Not;
     }
     let learns = value.len() >= 8 && is_mixed(value) && is_secret_value(value);
@@ -342,7 +365,17 @@ enum Quote {
 /// Behind `Authorization:`. A scheme is shown.
 fn judge_authorization(text: &[u8], end: usize, over: bool) -> Verdict {
     const SCHEMES: &[&[u8]] = &[
-        b"basic", b"bearer", b"token", b"bot", b"apikey", b"digest", b"negotiate", b"api-key", b"key", b"ntlm", b"gpg",
+        b"basic",
+        b"bearer",
+        b"token",
+        b"bot",
+        b"apikey",
+        b"digest",
+        b"negotiate",
+        b"api-key",
+        b"key",
+        b"ntlm",
+        b"gpg",
     ];
     const LEAST: usize = 8;
     const SEEN: usize = 64;
@@ -353,7 +386,9 @@ fn judge_authorization(text: &[u8], end: usize, over: bool) -> Verdict {
     let word = classes::DASHED.count(&text[at..text.len().min(at + 12)]);
     match text.get(at + word) {
         None if !over => return Verdict::More { hold: at },
-        Some(b' ') if SCHEMES.iter().any(|scheme| text[at..at + word].eq_ignore_ascii_case(scheme)) => {
+        Some(b' ')
+            if SCHEMES.iter().any(|scheme| text[at..at + word].eq_ignore_ascii_case(scheme)) =>
+        {
             at += word + 1;
         }
         // A sentence.
@@ -384,7 +419,9 @@ fn judge_code(text: &[u8], end: usize, over: bool) -> Verdict {
         CODE => !byte.is_ascii_alphanumeric() && *byte != b'-',
         _ => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
     };
-    if !rest.iter().enumerate().all(fits) || !rest.get(..CODE).unwrap_or(b"0").iter().any(u8::is_ascii_digit) && rest.len() >= CODE {
+    if !rest.iter().enumerate().all(fits)
+        || !rest.get(..CODE).unwrap_or(b"0").iter().any(u8::is_ascii_digit) && rest.len() >= CODE
+    {
         return Verdict::Not;
     }
     if rest.len() <= CODE && !over {
@@ -405,7 +442,8 @@ fn judge_value(rule: Rule, text: &[u8], end: usize, over: bool) -> Verdict {
             None if !over => return Verdict::More { hold: end },
             Some(b'=') if rule == Rule::Colon => end += 1,
             Some(b'>') if rule != Rule::Colon => end += 1,
-            Some(b':' | b'=') => return Verdict::Not,
+            Some(b':') if rule == Rule::Colon => return Verdict::Not,
+            Some(b'=') if rule != Rule::Environment => return Verdict::Not,
             _ => {}
         }
     }
@@ -446,10 +484,13 @@ fn judge_value(rule: Rule, text: &[u8], end: usize, over: bool) -> Verdict {
         return Verdict::Not;
     }
     let trusted = match (rule, quote) {
-        (Rule::Environment | Rule::Element, _) => true,
+        (Rule::Environment, _) => true,
+        (Rule::Element, _) => seen.get(length) == Some(&b'<'),
         // `"required": "a sentence"`
         (_, Some(_)) => is_mixed(value) || !value.contains(&b' '),
-        (Rule::Assignment, None) => !value.iter().any(|byte| b"(){}[]<>|*".contains(byte)) && !value.ends_with(b":"),
+        (Rule::Assignment, None) => {
+            !value.iter().any(|byte| b"(){}[]<>|*".contains(byte)) && !value.ends_with(b":")
+        }
         (Rule::Flag, None) => !value.starts_with(b"-") && is_mixed(value),
         (Rule::SpacedAssignment | Rule::Colon, None) => {
             if !is_mixed(value) || value.iter().any(|byte| b"(){}[]<>|*".contains(byte)) {
@@ -467,12 +508,22 @@ fn judge_value(rule: Rule, text: &[u8], end: usize, over: bool) -> Verdict {
                 }
             }
         }
-        (Rule::Key | Rule::Token(_) | Rule::Jwt | Rule::Url | Rule::Bearer | Rule::Authorization | Rule::JoinCode, _) => false,
+        (
+            Rule::Key
+            | Rule::Token(_)
+            | Rule::Jwt
+            | Rule::Url
+            | Rule::Bearer
+            | Rule::Authorization
+            | Rule::JoinCode,
+            _,
+        ) => false,
     };
     if !trusted {
         return Verdict::Not;
     }
-    run.learns = length >= 8 && is_mixed(value) || length >= VALUE_BYTES && rule == Rule::Environment;
+    run.learns =
+        length >= 8 && is_mixed(value) || length >= VALUE_BYTES && rule == Rule::Environment;
     Verdict::Secret { from, run }
 }
 
@@ -487,6 +538,8 @@ pub(super) struct Key {
     of_key: bool,
     /// Bytes of base64 in a row.
     run: u16,
+    /// Something of it was passed on.
+    begun: bool,
 }
 
 impl Key {
@@ -500,15 +553,14 @@ impl Key {
         text: &[u8],
         from: usize,
         over: bool,
-        begins: bool,
         sink: &mut impl Sink,
     ) -> (usize, bool) {
-        let mut begins = begins;
         let mut shown = from;
+        let mut begun = self.begun;
         let mut secret = |range: std::ops::Range<usize>, sink: &mut _| {
             if !range.is_empty() {
-                Sink::secret(sink, &text[range], Kind::PrivateKey, begins);
-                begins = false;
+                Sink::secret(sink, &text[range], Kind::PrivateKey, !begun);
+                begun = true;
             }
         };
         for at in from..text.len() {
@@ -521,6 +573,7 @@ impl Key {
                 }
                 if Self::END.starts_with(rest) && !over {
                     secret(shown..at, sink);
+                    self.begun = begun;
                     return (at, false);
                 }
             }
@@ -543,12 +596,17 @@ impl Key {
                 }
                 _ => {
                     self.any |= byte != b' ';
-                    self.run = if byte.is_ascii_alphanumeric() || b"+/=".contains(&byte) { self.run.saturating_add(1) } else { 0 };
+                    self.run = if byte.is_ascii_alphanumeric() || b"+/=".contains(&byte) {
+                        self.run.saturating_add(1)
+                    } else {
+                        0
+                    };
                     self.of_key |= self.run >= Self::PART;
                 }
             }
         }
         secret(shown..text.len(), sink);
+        self.begun = begun;
         (text.len(), false)
     }
 }

@@ -73,8 +73,9 @@ const LONG: &[(&str, Mark)] = &[
     ("pass", Mark::Named(Name::Pass)), ("PASS", Mark::Named(Name::Pass)), ("Pass", Mark::Named(Name::Pass)),
     ("key=", Mark::Named(Name::Key)), ("key:", Mark::Named(Name::Key)), ("key\"", Mark::Named(Name::Key)), ("key'", Mark::Named(Name::Key)),
     ("key\\", Mark::Named(Name::Key)), ("key =", Mark::Named(Name::Key)), ("pi-key ", Mark::Named(Name::Key)),
+    ("te-key ", Mark::Named(Name::Key)), ("ss-key ", Mark::Named(Name::Key)), ("et-key ", Mark::Named(Name::Key)), ("iKey ", Mark::Named(Name::Key)),
     ("KEY=", Mark::Named(Name::Key)), ("KEY:", Mark::Named(Name::Key)), ("KEY =", Mark::Named(Name::Key)),
-    ("Key=", Mark::Named(Name::Key)), ("Key:", Mark::Named(Name::Key)), ("Key\"", Mark::Named(Name::Key)),
+    ("Key=", Mark::Named(Name::Key)), ("Key:", Mark::Named(Name::Key)), ("Key\"", Mark::Named(Name::Key)), ("Key =", Mark::Named(Name::Key)),
 ];
 
 /// Those of three bytes, for which the search looks at fewer; by themselves they are as fast as the others without them.
@@ -157,7 +158,10 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
     match mark {
         Mark::Token(token) => {
             // Short beginnings stand within words all the time.
-            let strict = matches!(token, Token::Sk | Token::SendGrid | Token::HuggingFace | Token::Npm | Token::Doppler);
+            let strict = matches!(
+                token,
+                Token::Sk | Token::SendGrid | Token::HuggingFace | Token::Npm | Token::Doppler
+            );
             let joined = matches!(text[..begin].last(), Some(b'-' | b'.'));
             if bounded(text, begin) && !(strict && joined) {
                 add(end, Rule::Token(token));
@@ -203,7 +207,9 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
             }
         }
         Mark::Bearer => {
-            if matches!(text.get(begin.wrapping_sub(1)), Some(b'B' | b'b')) && bounded(text, begin - 1) {
+            if matches!(text.get(begin.wrapping_sub(1)), Some(b'B' | b'b'))
+                && bounded(text, begin - 1)
+            {
                 add(end, Rule::Bearer);
             }
         }
@@ -219,16 +225,19 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
             let label = &text[begin.saturating_sub(40)..begin];
             if behind.starts_with(b"-----")
                 && memchr::memmem::rfind(label, b"-----BEGIN ").is_some_and(|at| {
-                    label[at + 11..].iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ')
+                    label[at + 11..].iter().all(|byte| {
+                        byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' '
+                    })
                 })
             {
                 add(text.len() - behind.len() + 5, Rule::Key);
             }
         }
         Mark::Url => {
-            let user = behind.iter().take(129).position(|byte| {
-                !(byte.is_ascii_alphanumeric() || b"-._~%+!$*=".contains(byte))
-            });
+            let user = behind
+                .iter()
+                .take(129)
+                .position(|byte| !(byte.is_ascii_alphanumeric() || b"-._~%+!$*=".contains(byte)));
             if let Some(user) = user
                 && behind[user] == b':'
                 && behind.get(user + 1) != Some(&b'/')
@@ -239,20 +248,31 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
             }
         }
         Mark::Telegram => {
-            let digits = text[..begin].iter().rev().take(17).take_while(|byte| byte.is_ascii_digit()).count();
-            if (5..=16).contains(&digits) && (bounded(text, begin - digits) || text[..begin - digits].ends_with(b"/bot")) {
+            let digits = text[..begin]
+                .iter()
+                .rev()
+                .take(17)
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
+            if (5..=16).contains(&digits)
+                && (bounded(text, begin - digits) || text[..begin - digits].ends_with(b"/bot"))
+            {
                 add(end, Rule::Token(Token::Telegram));
             }
         }
         Mark::Webhook => {
             let digits = behind.iter().take(24).take_while(|byte| byte.is_ascii_digit()).count();
-            if (15..=22).contains(&digits) && behind.get(digits) == Some(&b'/') && text[..begin].ends_with(b"/web") {
+            if (15..=22).contains(&digits)
+                && behind.get(digits) == Some(&b'/')
+                && text[..begin].ends_with(b"/web")
+            {
                 add(end + digits + 1, Rule::Token(Token::DiscordWebhook));
             }
         }
         Mark::Services => {
             let part = |text: &[u8]| {
-                let length = text.iter().take(16).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+                let length =
+                    text.iter().take(16).take_while(|byte| byte.is_ascii_alphanumeric()).count();
                 (length >= 6 && text.get(length) == Some(&b'/')).then_some(length + 1)
             };
             if let Some(team) = part(behind)
@@ -283,7 +303,8 @@ fn separator(text: &[u8], which: &[u8]) -> Option<usize> {
         [b'"' | b'\'', ..] => 1,
         _ => 0,
     };
-    let blanks = text[quote..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let blanks =
+        text[quote..].iter().take(8).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let at = quote + blanks;
     match text.get(at) {
         Some(byte) if which.contains(byte) => Some(at + 1),
@@ -320,7 +341,9 @@ fn named(text: &[u8], begin: usize, end: usize, name: Name, add: &mut impl FnMut
         }
         Name::Key => {
             // The literal has what stands behind the name, too.
-            begin += usize::from(text[begin] == b'p') * 3;
+            let key =
+                text[begin..end].windows(3).position(|part| part.eq_ignore_ascii_case(b"key"));
+            begin += key.unwrap_or(0);
             at = begin + 3;
             if !names::is_key(&text[begin.saturating_sub(12)..begin]) {
                 return;
@@ -346,13 +369,17 @@ fn named(text: &[u8], begin: usize, end: usize, name: Name, add: &mut impl FnMut
     if let Some(separator) = separator(&text[at..], b"=:") {
         let sign = text[at + separator - 1];
         let tight = separator == 1;
-        let environment = sign == b'=' && tight && text[first..at].iter().all(|byte| !byte.is_ascii_lowercase());
-        add(at + separator, match sign {
-            b':' => Rule::Colon,
-            _ if environment => Rule::Environment,
-            _ if tight => Rule::Assignment,
-            _ => Rule::SpacedAssignment,
-        });
+        let environment =
+            sign == b'=' && tight && text[first..at].iter().all(|byte| !byte.is_ascii_lowercase());
+        add(
+            at + separator,
+            match sign {
+                b':' => Rule::Colon,
+                _ if environment => Rule::Environment,
+                _ if tight => Rule::Assignment,
+                _ => Rule::SpacedAssignment,
+            },
+        );
     }
 }
 
@@ -367,13 +394,21 @@ fn bounded(text: &[u8], at: usize) -> bool {
         if at >= 2 && text[at - 2] == b'\\' {
             return true;
         }
-        let back = text[..at - 1].iter().rev().take(16).take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+        let back = text[..at - 1]
+            .iter()
+            .rev()
+            .take(16)
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+            .count();
         let before = &text[..at - 1 - back];
         if before.ends_with(b"\x1b[") {
             return true;
         }
     }
-    at >= 3 && text[at - 3] == b'%' && text[at - 2].is_ascii_hexdigit() && before.is_ascii_hexdigit()
+    at >= 3
+        && text[at - 3] == b'%'
+        && text[at - 2].is_ascii_hexdigit()
+        && before.is_ascii_hexdigit()
 }
 
 /// Behind a word that goes with Discord's tokens, which have no beginning of their own: a dot behind a snowflake in base64,
