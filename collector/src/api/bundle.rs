@@ -15,7 +15,7 @@ use super::extract::{File, Named, bad};
 use super::routes::{ErrorBody, entry};
 use crate::auth::Answer;
 use crate::deployment::Entry;
-use crate::ingest::behind;
+use crate::ingest::{Masking, behind};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -181,6 +181,7 @@ async fn submit(
 ) -> Result<u64, Answer> {
     let log = app.deployments.log();
     let mut last = entry.durable().seq;
+    let mut masking = Masking::default();
     for bytes in frames {
         let mut bytes = bytes;
         let decode = |bytes: &Bytes| {
@@ -205,8 +206,11 @@ async fn submit(
         last = frame.last_seq();
         let place = log.reserve(bytes.len()).await.map_err(|error| bad(error.to_string()))?;
         let now_us = app.deployments.now_us();
+        let arrived = masking
+            .take(frame, bytes, log.limits())
+            .map_err(|error| bad(error.to_string()))?;
         entry
-            .submit(link.session, log, place, frame, bytes, now_us)
+            .submit(link.session, log, place, arrived, now_us)
             .map_err(|error| bad(error.to_string()))?;
     }
     let mut durable = entry.follow();

@@ -2,6 +2,7 @@
 //!
 //! Times (`*_at`) are microseconds since the Unix epoch, durations (`*_us`) microseconds.
 
+use deckport_protocol::secrets::Counts;
 use deckport_protocol::{ConsoleId, DeploymentId, Exit, Level, Outcome, StreamId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -188,6 +189,12 @@ pub struct DeploymentSummary {
     #[serde(default)]
     #[schema(required)]
     pub quarantined: Option<String>,
+    /// How many secrets were masked, by kind.
+    #[serde(default)]
+    pub masked: Counts,
+    /// How many of them were masked only here: the agent is old, or is not ours.
+    #[serde(default)]
+    pub masked_at_ingest: u64,
 }
 
 /// An event of the stream as it came, with where it stands.

@@ -167,6 +167,12 @@ impl Scanner {
         (self.passed, self.judged) = (0, 0);
     }
 
+    /// A text that nothing is before and, but for the rest of a key, nothing behind.
+    fn whole(&mut self, text: &[u8], sink: &mut impl Sink) {
+        (self.passed, self.judged) = (0, 0);
+        self.go_on(text, true, sink);
+    }
+
     /// Whether bytes are held back.
     pub fn holds(&self) -> bool {
         self.passed < self.text.len()
@@ -302,8 +308,22 @@ impl Sink for Spans {
 /// The secrets in a text that is whole.
 pub fn find(text: &[u8]) -> Vec<Span> {
     let mut spans = Spans::default();
-    Scanner::default().flush_whole(text, &mut spans);
+    Scanner::default().whole(text, &mut spans);
     spans.spans
+}
+
+/// Finds secrets in texts that are decided one by one, as the batches of a stream are. Only a private key that is not over goes on
+/// from one to the next; a token that is cut between two is not seen.
+#[derive(Clone, Debug, Default)]
+pub struct Batches(Scanner);
+
+impl Batches {
+    /// The secrets in the next text.
+    pub fn find(&mut self, text: &[u8]) -> Vec<Span> {
+        let mut spans = Spans::default();
+        self.0.whole(text, &mut spans);
+        spans.spans
+    }
 }
 
 /// `text` with its secrets masked, if there are any.
@@ -319,8 +339,3 @@ pub fn mask(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-impl Scanner {
-    fn flush_whole(&mut self, text: &[u8], sink: &mut impl Sink) {
-        self.go_on(text, true, sink);
-    }
-}
