@@ -2,9 +2,9 @@
 //!
 //! Times (`*_at`) are microseconds since the Unix epoch, durations (`*_us`) microseconds.
 
-use deckport_protocol::secrets::Counts;
 use deckport_protocol::{ConsoleId, DeploymentId, Exit, Level, Outcome, StreamId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Where a deployment stands.
@@ -191,9 +191,11 @@ pub struct DeploymentSummary {
     pub quarantined: Option<String>,
     /// How many secrets were masked, by kind.
     #[serde(default)]
-    pub masked: Counts,
+    #[schema(required)]
+    pub masked: BTreeMap<String, u64>,
     /// How many of them were masked only here: the agent is old, or is not ours.
     #[serde(default)]
+    #[schema(required)]
     pub masked_at_ingest: u64,
 }
 
