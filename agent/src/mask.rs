@@ -314,7 +314,7 @@ impl Known {
             Some(automaton) => ranges.extend(
                 automaton
                     .find_overlapping_iter(work)
-                    .map(|found| (found.range(), Some(self.secrets[found.pattern()].1))),
+                    .map(|found| (found.range(), Some(self.secrets[found.pattern().as_usize()].1))),
             ),
             None if self.secrets.is_empty() => {}
             None => ranges.push((0..work.len(), None)),
