@@ -142,6 +142,67 @@ fn masked_values_never_reach_the_spool() {
 }
 
 #[test]
+fn secrets_are_masked_without_being_asked_for() {
+    let state = tempfile::tempdir().unwrap();
+    let key = state.path().join("key.pem");
+    let line = "MIIEpAIBAAKCAQEAzq0yT3Uu0Sxkq0Yw5QeFJf1m0y2sWbqkQ0m3nS1tqvJ6hC8r";
+    let pem = format!(
+        "-----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}\nAQAB\n-----END RSA PRIVATE KEY-----\n"
+    );
+    std::fs::write(&key, pem).unwrap();
+    let token = format!("ghp_{}", "0123456789abcdefghijABCDEFGHIJ012345");
+    let script = state.path().join("script");
+    std::fs::write(
+        &script,
+        format!(
+            "echo \"hello $VENUE_PASSWORD\"; printf '{}'; sleep 0.2; echo '{}'; cat {}\n\
+             echo 'db_password: correct7horse'; echo 'connected with correct7horse'\n\
+             $1 note 'told correct7horse'; printf 'Continue? '; sleep 0.1; echo yes\n",
+            &token[..9],
+            &token[9..],
+            key.display(),
+        ),
+    )
+    .unwrap();
+    let script = script.to_str().unwrap();
+    let mut command =
+        wrap(state.path(), &[], &["sh", script, AGENT, "--api-token", "zyxw9876vuts"]);
+    command.env("VENUE_PASSWORD", "swordfish-42");
+    output(command);
+    let run = only_run(state.path());
+    let recorded = spooled(&run);
+    assert_eq!(
+        String::from_utf8(raw(&recorded)).unwrap(),
+        "hello ***\r\nghp_***\r\n-----BEGIN RSA PRIVATE KEY-----\r\n***\r\n***\r\n***\r\n-----END RSA PRIVATE KEY-----\r\n\
+         db_password: ***\r\nconnected with ***\r\nContinue? yes\r\n"
+    );
+    for entry in std::fs::read_dir(run.dir()).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        for secret in
+            ["swordfish-42", &token[4..], &token[9..], line, "correct7horse", "zyxw9876vuts"]
+        {
+            let found = memchr::memmem::find(&bytes, secret.as_bytes());
+            assert!(found.is_none(), "{secret} is in {}", path.display());
+        }
+    }
+    let told = support::events(&recorded).into_iter().rev().find_map(|event| match event {
+        deckport_protocol::Event::SecretsMasked { counts } => Some(counts),
+        _ => None,
+    });
+    let kinds = [("environment", 1), ("github", 1), ("named", 4), ("private_key", 1)];
+    assert_eq!(told.unwrap(), kinds.map(|(kind, count)| (kind.to_owned(), count)).into());
+    // A question was not kept waiting for the rest of its line.
+    let question = recorded.iter().any(|record| match &record.body {
+        deckport_protocol::Body::Output(output) => {
+            &output.bytes[..] == b"Continue? " && output.continues
+        }
+        deckport_protocol::Body::Event(_) => false,
+    });
+    assert!(question);
+}
+
+#[test]
 fn helpers_outside_a_run() {
     let mut phase = Command::new(AGENT);
     phase.args(["phase", "x"]).env_remove("DECKPORT_RUN");

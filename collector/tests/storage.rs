@@ -7,7 +7,7 @@ mod support;
 
 use deckport_collector::check::check;
 use deckport_collector::config::{Config, Database};
-use deckport_collector::deployment::Deployments;
+use deckport_collector::deployment::{Arrived, Deployments};
 use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
 use deckport_collector::metrics::Metrics;
 use deckport_collector::query::{Query, RowView, RunFacts, RunOutcome, Simplified};
@@ -436,7 +436,7 @@ async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) 
         let bytes = run.batch(first..=last.min(first + 9));
         let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
         let place = log.reserve(bytes.len()).await.unwrap();
-        entry.submit(link.session, log, place, frame, bytes, 1).unwrap();
+        entry.submit(link.session, log, place, Arrived::as_it_came(frame, bytes), 1).unwrap();
     }
     entry.follow().wait_for(|durable| durable.seq == last).await.unwrap();
 }
@@ -519,7 +519,7 @@ async fn model(
             let frame = Frame::decode(&bytes, &limits).unwrap();
             ends.push(frame.last_seq());
             let place = log.reserve(bytes.len()).await.unwrap();
-            entry.submit(link.session, log, place, frame, bytes, 1).unwrap();
+            entry.submit(link.session, log, place, Arrived::as_it_came(frame, bytes), 1).unwrap();
             if restart || rest.is_empty() {
                 break;
             }

@@ -363,6 +363,19 @@ impl Frame {
         self.header.body_bytes as usize
     }
 
+    /// The data of all records, one behind the other: output bytes and events' JSON.
+    pub fn data(&self) -> &[u8] {
+        match (self.entries.first(), self.entries.last()) {
+            (Some(first), Some(last)) => &self.body[first.begin as usize..last.end as usize],
+            _ => &[],
+        }
+    }
+
+    /// What records of it were annotated with.
+    pub fn annotations(&self) -> &[Annotation] {
+        &self.annotations
+    }
+
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> usize {
         self.body.len() + self.entries.capacity() * size_of::<Entry>()

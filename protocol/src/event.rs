@@ -152,6 +152,10 @@ pub enum Event {
         level: Level,
         text: String,
     },
+    /// How many secrets were masked in the stream so far, by the name of their kind. The last one counts.
+    SecretsMasked {
+        counts: BTreeMap<String, u64>,
+    },
     /// Records that will never come. It occupies its whole range.
     Gap {
         first_seq: u64,
@@ -192,6 +196,7 @@ const KINDS: &[&str] = &[
     "order_result",
     "marker",
     "note",
+    "secrets_masked",
     "gap",
     "deployment_finished",
 ];
@@ -367,6 +372,9 @@ mod tests {
                 fields: BTreeMap::from([("pid".into(), "77".into())]),
             },
             Event::Note { level: Level::Warning, text: "fan is loud".into() },
+            Event::SecretsMasked {
+                counts: BTreeMap::from([("environment".into(), 3), ("github".into(), 1)]),
+            },
             Event::Gap {
                 first_seq: 7,
                 last_seq: 9,

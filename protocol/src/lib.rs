@@ -10,6 +10,7 @@
 //! * [`message`]: the control messages of `/ws/deployment/{deployment_id}`
 //! * [`rows`]: the one pure function from records to the rows that a viewer shows
 //! * [`address`], [`pin`], `tls`: where a collector is, and how a client knows that it is the right one
+//! * [`secrets`]: which bytes of a text are secrets
 //! * [`limits`], [`error`], [`ids`], [`actor`]: bounds, stable error codes, identities
 //!
 //! Nothing here does I/O. `docs/protocol.md` describes the same for those who write a client in
@@ -30,6 +31,7 @@ pub mod message;
 pub mod pin;
 pub mod record;
 pub mod rows;
+pub mod secrets;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod varint;

@@ -25,6 +25,7 @@ pub use end::AgentExit;
 use crate::clock::{self, Stamp};
 use crate::control;
 use crate::disk::RealDisk;
+use crate::mask::Masker;
 use crate::spool::{Item, Writer};
 use crate::state::{Meta, Run, State};
 use anyhow::{Context as _, Result};
@@ -74,6 +75,13 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
     let console = state.console(plan.name.as_deref())?;
     let command: Vec<String> =
         plan.command.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    // The command inherits this environment. What is named there as a secret never reaches a disk, nor what a known form has.
+    let variables = std::env::vars_os();
+    let mut masker =
+        Masker::of_environment(variables.map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.into_encoded_bytes())
+        }));
+    let command = masker.command(&command);
     let meta = Meta {
         deployment_id: DeploymentId::new(),
         stream_id: StreamId::new(),
@@ -157,7 +165,7 @@ pub fn run(plan: &Plan) -> Result<AgentExit> {
         stage: child,
         key,
         slow: Some(slow),
-        parts: pump::Parts::default(),
+        parts: pump::Parts::new(masker),
     };
     pump.run();
     let (event, exit) = pump.judge();

@@ -38,6 +38,8 @@ const READ_BYTES: usize = 256 * 1024;
 const SHORT_READ: usize = 1024;
 /// Keystrokes that the PTY does not take yet.
 const KEYS: usize = 64 * 1024;
+/// How often at most it is told how many secrets were masked, before the end.
+const MASKS_TOLD: Duration = Duration::from_secs(10);
 /// How often to look whether somebody waits for a keyboard that is not there.
 const NO_KEYBOARD: Duration = Duration::from_millis(250);
 
@@ -59,6 +61,14 @@ pub(super) struct Parts {
     cancel: Option<Cancel>,
     no_keyboard_at: Option<Instant>,
     buffer: Vec<u8>,
+    /// How many masked secrets were told, and when.
+    told: Option<(u64, Instant)>,
+}
+
+impl Parts {
+    pub(super) fn new(masker: Masker) -> Self {
+        Self { masker, ..Self::default() }
+    }
 }
 
 /// An order to end the command, step by step.
@@ -303,6 +313,17 @@ impl Pump {
         self.spooler.record([Item::Event { stamp: Stamp::now(), event: Box::new(event) }]);
     }
 
+    /// Tells how many secrets were masked, when there are more than was told.
+    fn tell_masks(&mut self) {
+        let counts = self.parts.masker.counts();
+        let total = counts.values().sum();
+        if total > self.parts.told.map_or(0, |(told, _)| told) {
+            let counts = counts.clone();
+            self.parts.told = Some((total, Instant::now()));
+            self.event(Event::SecretsMasked { counts });
+        }
+    }
+
     fn serve_helpers(&mut self) {
         let requests = self.helpers.read();
         if !requests.is_empty() {
@@ -310,7 +331,7 @@ impl Pump {
             self.read_output(4 * READ_BYTES);
         }
         for (who, request) in requests {
-            let mask = |text: &str| self.parts.masker.text(text);
+            let mut mask = |text: &str| self.parts.masker.text(text);
             match request {
                 Request::Phase { name } => {
                     let name = mask(&name);
@@ -503,6 +524,11 @@ impl Pump {
         if self.parts.quiet_from.is_some_and(|from| now >= from + QUIET) {
             self.close_piece();
         }
+        // Not within a line: its piece would be cut for it.
+        if !self.parts.pieces.open() && self.parts.told.is_none_or(|(_, at)| now >= at + MASKS_TOLD)
+        {
+            self.tell_masks();
+        }
         if let Some(cancel) = &mut self.parts.cancel
             && let Some((at, signal)) = cancel.next
             && now >= at
@@ -542,7 +568,7 @@ impl Pump {
     pub(super) fn finish(mut self, last: Event) -> (Spooled, UplinkChild, Signals) {
         if let Some(StageReport::Refused { message, .. }) = &self.parts.last_report {
             eprintln!("deckport-agent: {message}");
-            let text = message.clone();
+            let text = self.parts.masker.text(message);
             self.event(Event::Note { level: Level::Error, text });
         }
         let mut rest = Vec::new();
@@ -556,6 +582,14 @@ impl Pump {
                 self.event(Event::ContextChanged { context });
             }
         }
+        let last = match last {
+            Event::DeploymentFinished { outcome, exit, message } => {
+                let message = self.parts.masker.text(&message);
+                Event::DeploymentFinished { outcome, exit, message }
+            }
+            other => other,
+        };
+        self.tell_masks();
         self.event(last);
         let spooled = self.spooler.finish();
         self.screen.finish();

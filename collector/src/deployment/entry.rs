@@ -8,7 +8,7 @@
 
 use super::estimate::{self, Estimates};
 use super::machine::hardware;
-use super::track::{FoldError, Folded, Known, Track};
+use super::track::{FoldError, Folded, Known, Received, Track};
 use super::view::PresenceKind;
 use crate::log::{Log, NewFrame, Place, StoredFrame, StreamHead};
 use crate::store::{Guard, Row, Table, WriteError};
@@ -112,6 +112,23 @@ const LAST_FEW: usize = 8;
 /// Orders on their way to one socket.
 const ORDERS: usize = 8;
 
+/// A frame that is to be stored.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    pub frame: Frame,
+    /// The frame as it will be stored.
+    pub payload: Bytes,
+    /// As it was received, if secrets were masked in it.
+    pub received: Option<Received>,
+}
+
+impl Arrived {
+    /// A frame in which nothing was masked here.
+    pub const fn as_it_came(frame: Frame, payload: Bytes) -> Self {
+        Self { frame, payload, received: None }
+    }
+}
+
 /// Why a frame was not queued.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
@@ -210,6 +227,19 @@ impl Entry {
         inner.ahead.as_ref().filter(|_| !inner.guard.is_broken()).map(|track| track.known.seq)
     }
 
+    /// The chain over the durable records as they are stored.
+    pub fn stored_chain(&self) -> Chain {
+        let inner = self.lock();
+        let known = inner.seen.as_ref();
+        known.map_or(Chain::START, |known| known.stored_chain.unwrap_or(known.chain))
+    }
+
+    /// Whether records of it were masked here, so that what is stored is not always what was received.
+    pub fn masked_here(&self) -> bool {
+        let inner = self.lock();
+        inner.ahead.as_ref().is_some_and(|track| track.known.stored_chain.is_some())
+    }
+
     /// A new claim; the one before is told why it is cut. `None` when a later incarnation has it.
     pub fn claim(
         &self,
@@ -274,17 +304,17 @@ impl Entry {
         session: u64,
         log: &Log,
         place: Place,
-        frame: Frame,
-        payload: Bytes,
+        arrived: Arrived,
         received_at: i64,
     ) -> Result<Folded, SubmitError> {
+        let Arrived { frame, payload, received } = arrived;
         let mut inner = self.lock();
         if inner.link.as_ref().is_none_or(|link| link.session != session) || inner.guard.is_broken()
         {
             return Err(SubmitError::Cut);
         }
         let Some(track) = inner.ahead.as_mut() else { return Err(SubmitError::Cut) };
-        let mut folded = match track.fold(&frame, received_at) {
+        let mut folded = match track.fold_masked(&frame, received.as_ref(), received_at) {
             Ok(folded) => folded,
             Err(error) => {
                 // Half folded: restore it from the disk before anybody goes on.
@@ -303,6 +333,8 @@ impl Entry {
         let save = !folded.events.is_empty()
             || folded.phases_changed
             || known.frames == 1
+            // Its chain cannot be made from what is stored.
+            || received.is_some()
             || received_at - inner.saved_at >= SAVE_EVERY_US;
         if save {
             inner.saved_at = received_at;

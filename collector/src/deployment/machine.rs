@@ -4,6 +4,7 @@
 //! not know change nothing.
 
 use super::view::State;
+use deckport_protocol::secrets::Counts;
 use deckport_protocol::{ConsoleId, Event, Exit, Outcome};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub struct Machine {
     pub missing_bytes: u64,
     /// What the last step that failed said; a better reason than an exit code.
     pub complaint: Option<String>,
+    /// What the agent told of secrets that it masked.
+    #[serde(default)]
+    pub masked: Counts,
 }
 
 /// What the driver has to do.
@@ -56,7 +60,14 @@ pub struct AfterEnd;
 
 impl Machine {
     pub const fn new(descriptor: Arc<Descriptor>) -> Self {
-        Self { standing: Standing::Queued, descriptor, gaps: 0, missing_bytes: 0, complaint: None }
+        Self {
+            standing: Standing::Queued,
+            descriptor,
+            gaps: 0,
+            missing_bytes: 0,
+            complaint: None,
+            masked: Counts::new(),
+        }
     }
 
     pub fn state(&self) -> State {
@@ -113,6 +124,7 @@ impl Machine {
                 self.complaint =
                     Some(if message.is_empty() { name.clone() } else { message.clone() });
             }
+            Event::SecretsMasked { counts } => self.masked.clone_from(counts),
             Event::Gap { bytes, .. } => {
                 self.gaps += 1;
                 self.missing_bytes += bytes;

@@ -12,9 +12,9 @@ mod summary;
 mod track;
 pub mod view;
 
-pub use entry::{Durable, Entry, Link, SubmitError, refusal_of};
+pub use entry::{Arrived, Durable, Entry, Link, SubmitError, refusal_of};
 pub use machine::{Action, AfterEnd, Descriptor, Machine, Standing};
-pub use track::{FoldError, Folded, Known, Track};
+pub use track::{FoldError, Folded, Known, Received, Track};
 
 use crate::config::{Clock, Config};
 use crate::log::{Log, LogError, StreamHead, StreamKey};
@@ -413,7 +413,7 @@ pub async fn acknowledged(store: &Store) -> Result<Vec<Acknowledged>, crate::sto
     let mut all = Vec::with_capacity(rows.len());
     for row in &rows {
         if let Ok(track) = Track::restore(&row.blob(2)?) {
-            let head = (track.known.seq, track.known.chain);
+            let head = (track.known.seq, track.known.stored_chain.unwrap_or(track.known.chain));
             all.push(Acknowledged { stream: StreamKey(row.int(0)?), id: row.parsed(1)?, head });
         }
     }

@@ -5,11 +5,21 @@ use super::machine::{Standing, hardware};
 use super::track::{Known, last_line};
 use super::view::{DeploymentSummary, Failure, PhaseState, Presence, PresenceKind, State};
 use deckport_protocol::Outcome;
+use deckport_protocol::secrets::Counts;
 use std::sync::Arc;
 
 /// Waiting records below this number are taken to be on their way.
 const ON_THEIR_WAY: u64 = 256;
 const BEHIND_AFTER_US: i64 = 2_000_000;
+
+/// Secrets that were masked on the console and here.
+fn masked(known: &Known) -> Counts {
+    let mut all = known.machine.masked.clone();
+    for (kind, count) in &known.masked_here {
+        *all.entry(kind.clone()).or_default() += count;
+    }
+    all
+}
 
 impl Entry {
     /// What viewers see, or `None` while nothing of the stream is durable.
@@ -151,6 +161,8 @@ impl Entry {
             failure,
             hardware: hardware(&descriptor.context),
             quarantined: inner.quarantined.clone(),
+            masked: masked(known),
+            masked_at_ingest: known.masked_here.values().sum(),
         }
     }
 }

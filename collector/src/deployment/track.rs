@@ -8,6 +8,7 @@ use super::machine::{Action, Descriptor, Machine};
 use super::view::{LastLine, Phase, PhaseState};
 use crate::log::{Notes, Noting};
 use deckport_protocol::rows::{FailingLines, PhaseFact, RowDeriver, RowFact, RowRenderer, RowSink};
+use deckport_protocol::secrets::Counts;
 use deckport_protocol::{BodyRef, Chain, Event, Frame, Level, Outcome};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -16,7 +17,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Known {
     pub seq: u64,
+    /// Over the records as they were received; what is acknowledged.
     pub chain: Chain,
+    /// Over the records as they are stored, since one was masked here and the two differ.
+    #[serde(default)]
+    pub stored_chain: Option<Chain>,
+    /// Secrets that were masked here, because who sent them had not.
+    #[serde(default)]
+    pub masked_here: Counts,
     pub machine: Machine,
     pub phases: Vec<Phase>,
     pub rows: u64,
@@ -68,6 +76,14 @@ pub struct Folded {
     pub state_before: Option<Vec<u8>>,
 }
 
+/// A frame as it was received, when it is stored in another form.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub frame: Frame,
+    /// What was masked in it.
+    pub masked: Counts,
+}
+
 /// Why a frame cannot follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FoldError {
@@ -114,6 +130,8 @@ impl Track {
         let known = Known {
             seq: 0,
             chain: Chain::START,
+            stored_chain: None,
+            masked_here: Counts::new(),
             machine: Machine::new(descriptor),
             phases: Vec::new(),
             rows: 0,
@@ -159,7 +177,24 @@ impl Track {
 
     /// Takes in the next frame, which begins at `known.seq + 1`. After an error the track is of no use.
     pub fn fold(&mut self, frame: &Frame, received_at: i64) -> Result<Folded, FoldError> {
+        self.fold_masked(frame, None, received_at)
+    }
+
+    /// The same for a frame that was masked here: its form as it was received is what the chain covers.
+    pub fn fold_masked(
+        &mut self,
+        frame: &Frame,
+        received: Option<&Received>,
+        received_at: i64,
+    ) -> Result<Folded, FoldError> {
         let known = &mut self.known;
+        if let Some(received) = received {
+            known.stored_chain.get_or_insert(known.chain);
+            for (kind, count) in &received.masked {
+                *known.masked_here.entry(kind.clone()).or_default() += count;
+            }
+        }
+        let mut originals = received.map(|received| received.frame.records());
         let mut folded = Folded {
             first_row: self.deriver.rows(),
             first_byte: known.bytes,
@@ -183,7 +218,11 @@ impl Track {
             folded.records += 1;
             folded.first_at = folded.first_at.min(record.at_us);
             folded.last_at = folded.last_at.max(record.at_us);
-            known.chain = known.chain.extend(&record);
+            let original = originals.as_mut().and_then(Iterator::next);
+            known.chain = known.chain.extend(original.as_ref().unwrap_or(&record));
+            if let Some(stored) = &mut known.stored_chain {
+                *stored = stored.extend(&record);
+            }
             known.seq = record.last_seq();
             self.noting.at_byte = known.bytes;
             let noting = &mut self.noting;

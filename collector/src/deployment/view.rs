@@ -4,6 +4,7 @@
 
 use deckport_protocol::{ConsoleId, DeploymentId, Exit, Level, Outcome, StreamId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Where a deployment stands.
@@ -188,6 +189,14 @@ pub struct DeploymentSummary {
     #[serde(default)]
     #[schema(required)]
     pub quarantined: Option<String>,
+    /// How many secrets were masked, by kind.
+    #[serde(default)]
+    #[schema(required)]
+    pub masked: BTreeMap<String, u64>,
+    /// How many of them were masked only here: the agent is old, or is not ours.
+    #[serde(default)]
+    #[schema(required)]
+    pub masked_at_ingest: u64,
 }
 
 /// An event of the stream as it came, with where it stands.

@@ -5,6 +5,7 @@
 //!   came before is compared and acknowledged again, a hole is refused with where to resume.
 //! * `ack` leaves only for what the writer has called durable; one ack for everything that a commit
 //!   group made durable.
+//! * A secret that the agent left is masked before anything is stored; what is acknowledged is what was received.
 //! * Everything that a console can make us hold is bounded: the message, its body after decompression,
 //!   what waits for the writer, what waits for the console to read.
 //!
@@ -13,10 +14,12 @@
 
 mod duplicate;
 mod greet;
+mod masking;
 mod session;
 mod wire;
 
 pub(crate) use duplicate::behind;
+pub(crate) use masking::Masking;
 
 use crate::auth::Pass;
 use crate::config::Config;

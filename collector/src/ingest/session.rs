@@ -2,7 +2,7 @@
 
 use super::greet::{End, greet, out_of_turn};
 use super::wire::{Gone, Wire};
-use super::{Ingest, duplicate};
+use super::{Ingest, Masking, duplicate};
 use crate::auth::Pass;
 use crate::deployment::{Entry, FoldError, Link, SubmitError, refusal_of};
 use crate::store::WriteError;
@@ -12,6 +12,7 @@ use deckport_protocol::json::JsonBatch;
 use deckport_protocol::message::{
     Ack, AgentMessage, CollectorMessage, Order, OrderKind, Ping, Pong, Transient,
 };
+use deckport_protocol::secrets;
 use deckport_protocol::{
     ABILITY_COLUMNS, ACK_WITHIN, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits,
     OrderId, Refusal, is_prompt,
@@ -64,6 +65,8 @@ pub(super) async fn serve(
                 transients: (Instant::now(), 0),
                 budget: (Instant::now(), limits.bytes_per_second as f64),
                 best_rtt_us: i64::MAX,
+                masking: Masking::default(),
+                masks_told: false,
                 ingest: &ingest,
                 wire: &mut wire,
                 entry: &entry,
@@ -122,6 +125,9 @@ struct Session<'a> {
     /// Bytes that may still be read now.
     budget: (Instant, f64),
     best_rtt_us: i64,
+    masking: Masking,
+    /// It was said that secrets came unmasked.
+    masks_told: bool,
     limits: Limits,
 }
 
@@ -287,6 +293,12 @@ impl Session<'_> {
             self.ingest.metrics.transients_dropped.add(1);
             return;
         }
+        let mut transient = transient;
+        if let Some(text) = &mut transient.text
+            && let Some(masked) = secrets::mask(text.as_bytes())
+        {
+            *text = String::from_utf8_lossy(&masked).into_owned();
+        }
         let mut inner = self.entry.lock();
         inner.highest_seq = inner.highest_seq.max(transient.highest_seq.unwrap_or(0));
         inner.transient = transient;
@@ -358,6 +370,18 @@ impl Session<'_> {
     async fn append(&mut self, frame: Frame, bytes: Bytes) -> Result<(), End> {
         let length = bytes.len();
         let log = self.ingest.deployments.log();
+        let arrived = self.masking.take(frame, bytes, &self.limits).map_err(Refusal::from)?;
+        if let Some(received) = &arrived.received {
+            let masked: u64 = received.masked.values().sum();
+            self.ingest.metrics.masked.add(masked);
+            if !std::mem::replace(&mut self.masks_told, true) {
+                tracing::warn!(
+                    deployment.id = %self.entry.id, masked,
+                    "a console sent secrets that it had not masked; they were masked before they were stored"
+                );
+            }
+        }
+        let frame = &arrived.frame;
         // The queue also holds what the frame's events become: reserve by what it unpacks to.
         let place = log
             .reserve(length + frame.body_bytes() + 256)
@@ -365,7 +389,7 @@ impl Session<'_> {
             .map_err(|error| refusal_of(&error))?;
         let now_us = self.ingest.deployments.now_us();
         let (count, last_seq) = (frame.header().count as usize, frame.last_seq());
-        match self.entry.submit(self.link.session, log, place, frame, bytes, now_us) {
+        match self.entry.submit(self.link.session, log, place, arrived, now_us) {
             Ok(folded) => {
                 let prompt = is_prompt(count, length);
                 self.in_flight.push_back(InFlight { last_seq, queued: Instant::now(), prompt });

@@ -534,6 +534,7 @@ impl RowDeriver {
             }
             Event::DeploymentStarted { .. }
             | Event::ContextChanged { .. }
+            | Event::SecretsMasked { .. }
             | Event::Unknown { .. } => return,
         };
         self.close_open(sink);

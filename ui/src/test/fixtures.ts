@@ -52,6 +52,8 @@ export function summary(fields: Partial<DeploymentSummary> = {}): DeploymentSumm
     failure: null,
     hardware: null,
     quarantined: null,
+    masked: {},
+    masked_at_ingest: 0,
     ...fields,
   };
 }

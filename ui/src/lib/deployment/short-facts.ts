@@ -77,5 +77,7 @@ export function shortFacts(detail: DeploymentDetail): string[] {
   if (detail.clock_offset_us !== null && Math.abs(detail.clock_offset_us ?? 0) > 2_000_000) {
     facts.push(t.deployment.clockOff(((detail.clock_offset_us ?? 0) / 1e6).toFixed(0)));
   }
+  const masked = Object.values(detail.summary.masked).reduce((sum, count) => sum + count, 0);
+  if (masked > 0) facts.push(t.deployment.masked(masked, detail.summary.masked_at_ingest));
   return [...new Set(facts.filter((fact): fact is string => fact !== null))];
 }

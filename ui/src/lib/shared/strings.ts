@@ -152,6 +152,8 @@ export const t = {
     inPhase: (name: string) => `in ${name}`,
     latency: (ms: string) => `${ms} ms to the collector`,
     clockOff: (s: string) => `clock off by ${s} s`,
+    masked: (n: number, here: number) =>
+      `${count(n)} ${n === 1 ? 'secret' : 'secrets'} masked${here > 0 ? `, ${count(here)} only on arrival` : ''}`,
   },
   log: {
     label: 'Log',
