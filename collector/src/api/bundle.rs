@@ -13,6 +13,7 @@
 use super::App;
 use super::extract::{File, Named, bad};
 use super::routes::{ErrorBody, entry};
+use super::written::Note;
 use crate::auth::Answer;
 use crate::deployment::Entry;
 use crate::ingest::behind;
@@ -121,11 +122,17 @@ pub(super) struct Imported {
 pub(super) async fn import(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     File(body): File,
 ) -> Result<(StatusCode, Json<Imported>), Answer> {
     let (head, frames) =
         tokio::task::spawn_blocking(move || read(&body)).await.map_err(failed)??;
     let tenant = actor.tenant();
+    note.about("deployment", head.deployment_id);
+    note.with("console", head.console_id.to_string());
+    // Before any of it is stored; how it ended follows.
+    let begun = note.also(&app.audit, "run_import_begun").record().await;
+    begun.map_err(|error| crate::deployment::refusal_of(&error))?;
     let log = app.deployments.log();
     let incarnation = head.incarnation;
     let now_us = app.deployments.now_us();

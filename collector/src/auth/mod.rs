@@ -24,7 +24,7 @@ mod tls;
 
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
-pub use guard::{Answer, Guarded, Need, Peer, Remote, guard};
+pub use guard::{Answer, Guarded, Need, Peer, Refused, Remote, guard};
 pub use local::{LocalToken, TokenError};
 pub use tickets::Tickets;
 pub use tls::{ConsoleCertificate, server as tls_server};

@@ -16,14 +16,18 @@
 mod backup;
 mod checkpoint;
 mod connection;
+mod files;
 mod postgres;
 mod read;
+mod snapshot;
 mod sqlite;
 mod write;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use files::put_private;
 pub use read::{ReadError, Values};
+pub use snapshot::Snapshot;
 pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
 

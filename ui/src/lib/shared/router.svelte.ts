@@ -13,6 +13,7 @@ export type Route =
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
   | { name: 'signatures'; id: string | null }
+  | { name: 'audit'; query: string }
   | { name: 'settings' }
   | { name: 'unknown'; path: string };
 
@@ -22,6 +23,7 @@ export function parseRoute(hash: string): Route {
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
   if (parts[0] === 'settings') return { name: 'settings' };
+  if (parts[0] === 'audit') return { name: 'audit', query: search };
   const query = new URLSearchParams(search);
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
   if (parts[0] === 'together') {
@@ -91,6 +93,10 @@ export function comparisonLink(id: string, other = 'last-good'): string {
 
 export function signaturesLink(id?: string): string {
   return id === undefined ? '#/signatures' : `#/signatures/${encodeURIComponent(id)}`;
+}
+
+export function auditLink(query = ''): string {
+  return query === '' ? '#/audit' : `#/audit?${query}`;
 }
 
 export function settingsLink(): string {
