@@ -64,8 +64,8 @@ use tokio_util::task::TaskTracker;
 const CHECKPOINT_EVERY: u64 = 100;
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(3600);
 const COUNTED_EVERY: Duration = Duration::from_secs(5);
-/// How often an entry is tried again when one before it could not be stored.
-const TRIES: usize = 8;
+/// How often an entry is tried again when one before it could not be stored. Each time at least one that stood before it is decided.
+const TRIES: usize = 64;
 
 const BEGUN: &str = "trail_begun";
 const KEY_CHANGED: &str = "trail_key_changed";

@@ -464,6 +464,9 @@ fn hold_against(chain: &Chain, marks: &Marks, keys: &[(u64, PublicKey)], verifie
         let places = ahead.keys().cloned().collect::<Vec<_>>().join(", ");
         verified.tell(chain.last + 1, *most, format!("cut off: {places}"));
     }
+    if good < chain.last {
+        verified.tell(good + 1, chain.last, "no signature vouches for what stands here");
+    }
     let newest = marks.of(&Place::Meta).last().copied().unwrap_or(0);
     if newest < chain.last {
         verified.tell(newest + 1, chain.last, "added behind the newest entry that was signed");
