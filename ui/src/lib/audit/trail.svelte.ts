@@ -2,6 +2,7 @@
 import type { Api } from '../api/client';
 import type { AuditEntry, AuditPage, AuditVerified } from '../api/types';
 import { messageOf } from '../history/search.svelte';
+import { HostRefused } from '../host';
 import { t } from '../shared/strings';
 
 /** What the list is narrowed to; empty does not narrow. Days are local, `2026-11-26`. */
@@ -65,6 +66,11 @@ export function shortId(id: string): string {
   return /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(id) ? `…${id.slice(-8)}` : id;
 }
 
+/** Not everybody may look at the trail, and the collector says who may. */
+export function saidOf(cause: unknown): string {
+  return cause instanceof HostRefused ? cause.message : messageOf(cause);
+}
+
 export type TrailState =
   | { kind: 'loading' }
   | { kind: 'here'; entries: readonly AuditEntry[]; page: AuditPage; more: boolean }
@@ -90,7 +96,7 @@ export class Trail {
       const page = await this.api.audit(asked(filter));
       if (mine === this.#asked) this.state = { kind: 'here', entries: page.entries, page, more: false };
     } catch (cause) {
-      if (mine === this.#asked) this.state = { kind: 'failed', message: messageOf(cause) };
+      if (mine === this.#asked) this.state = { kind: 'failed', message: saidOf(cause) };
     }
   }
 
@@ -116,7 +122,7 @@ export class Trail {
     try {
       this.verified = { kind: 'here', answer: await this.api.verifyAudit() };
     } catch (cause) {
-      this.verified = { kind: 'failed', message: messageOf(cause) };
+      this.verified = { kind: 'failed', message: saidOf(cause) };
     }
   }
 }
