@@ -64,11 +64,11 @@ impl Note {
 fn action(method: &Method, route: &str, query: Option<&str>) -> Option<Cow<'static, str>> {
     let raw = || query.is_some_and(|query| query.split('&').any(|pair| pair == "format=raw"));
     let name = match (method.as_str(), route) {
-        ("GET", "/api/v1/deployments/{id}/raw") => "raw_exported",
-        ("GET", "/api/v1/deployments/{id}/export") if raw() => "raw_exported",
-        ("GET", "/api/v1/deployments/{id}/bundle") => "bundle_exported",
-        ("GET", "/api/v1/audit/export") => "audit_exported",
-        ("GET", "/api/v1/audit/verify") => "audit_verified",
+        ("GET" | "HEAD", "/api/v1/deployments/{id}/raw") => "raw_exported",
+        ("GET" | "HEAD", "/api/v1/deployments/{id}/export") if raw() => "raw_exported",
+        ("GET" | "HEAD", "/api/v1/deployments/{id}/bundle") => "bundle_exported",
+        ("GET" | "HEAD", "/api/v1/audit/export") => "audit_exported",
+        ("GET" | "HEAD", "/api/v1/audit/verify") => "audit_verified",
         ("GET" | "HEAD" | "OPTIONS", _) => return None,
         // A socket, whatever the method: what comes over it is told elsewhere.
         (_, route) if route.starts_with("/ws/") => return None,

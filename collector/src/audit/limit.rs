@@ -1,4 +1,5 @@
-//! How many denials of one sort are written down: pure. The rest are counted, and the count is an entry too.
+//! How many entries of one sort are written down, of those that somebody can cause at will: pure. The rest are counted, and the
+//! count is an entry too.
 
 use super::entry::{Entry, Outcome, Who};
 use std::collections::HashMap;
@@ -10,11 +11,12 @@ const ALL: u32 = 20;
 /// Actors and addresses that are told apart; those beyond share one count.
 const APART: usize = 1024;
 
-/// Denials are bounded for each of these.
+/// Each of these has its own bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sort {
     who: Who,
     address: Option<IpAddr>,
+    outcome: Outcome,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +63,13 @@ impl Limiter {
         if past(&self.all, now_us) {
             self.all = fresh;
         }
-        let mut sort = Sort { who: entry.who.clone(), address: entry.address.map(network) };
+        let mut sort = Sort {
+            who: entry.who.clone(),
+            address: entry.address.map(network),
+            outcome: entry.outcome,
+        };
         if self.windows.len() >= APART && !self.windows.contains_key(&sort) {
-            sort = Sort { who: Who::Stranger, address: None };
+            sort = Sort { who: Who::Stranger, address: None, outcome: entry.outcome };
         }
         if self.windows.get(&sort).is_some_and(|window| past(window, now_us)) {
             self.end(&sort);
@@ -83,11 +89,11 @@ impl Limiter {
         let Some(window) = self.windows.remove(sort).filter(|window| window.left_out > 0) else {
             return;
         };
-        let entry = Entry::new(sort.who.clone(), "denials_left_out")
+        let entry = Entry::new(sort.who.clone(), "entries_left_out")
             .from(sort.address)
             .with("count", window.left_out)
             .with("since", window.since)
-            .ended(Outcome::Denied);
+            .ended(sort.outcome);
         self.over.push(entry);
     }
 
