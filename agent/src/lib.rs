@@ -12,6 +12,7 @@
 //! The library exists so that tests and benchmarks can use the parts; it promises nothing to others.
 
 pub mod ask;
+mod checkpoints;
 pub mod checkup;
 pub mod cli;
 pub mod clock;

@@ -301,7 +301,7 @@ impl Known {
             match self.held_found.last_mut() {
                 // The rest of one that came in several parts.
                 Some((begun, _)) if kind.is_none() && begun.end == range.start => {
-                    begun.end = range.end
+                    begun.end = range.end;
                 }
                 _ => self.held_found.push((range, kind)),
             }

@@ -4,6 +4,7 @@
 //! takes orders. What must hold: it comes back from every fault by itself (a dead link, a collector that is away for days, a
 //! certificate that ended meanwhile); it never runs a deployment inside itself, so that its own end or upgrade hurts none.
 
+use crate::checkpoints;
 use crate::clock;
 use crate::enrol::{self, now_us};
 use crate::identity::Identity;
@@ -11,7 +12,7 @@ use crate::state::State;
 use crate::uplink::link::{DialError, Target};
 use crate::uplink::{deliver_kept, target_of};
 use anyhow::{Context as _, Result, bail};
-use deckport_protocol::console::{CollectorWord, ConsoleMessage, ConsoleOrder, Health};
+use deckport_protocol::console::{Checkpoint, CollectorWord, ConsoleMessage, ConsoleOrder, Health};
 use deckport_protocol::message::{Ping, Pong};
 use deckport_protocol::{PROTOCOL_VERSION, Refusal};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -146,11 +147,15 @@ async fn link(state: &State) -> Result<()> {
                 silent.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                 let Message::Text(word) = message else { continue };
                 match serde_json::from_str(&word)? {
-                    CollectorWord::Welcome { heartbeat_s, .. } => {
+                    CollectorWord::Welcome { heartbeat_s, checkpoint, .. } => {
                         tracing::info!(collector = %identity.collector, "linked");
                         let every = Duration::from_secs(heartbeat_s.clamp(1, 60));
                         heartbeat = Some(tokio::time::interval(every));
+                        if let Some(checkpoint) = checkpoint {
+                            keep(state, &checkpoint);
+                        }
                     }
+                    CollectorWord::Checkpoint(checkpoint) => keep(state, &checkpoint),
                     CollectorWord::Order { order_id, order } => {
                         let (accepted, message) = obey(state, &order).await;
                         tracing::info!(?order, accepted, "{message}");
@@ -178,6 +183,19 @@ async fn link(state: &State) -> Result<()> {
             }
             () = &mut silent => bail!("the collector says nothing any more"),
         }
+    }
+}
+
+/// Keeps how far the collector's audit trail is. A console that cannot is no worse a console.
+fn keep(state: &State, checkpoint: &Checkpoint) {
+    match checkpoints::keep(state.root(), checkpoint) {
+        Ok(None) => {}
+        Ok(Some(former)) => tracing::warn!(
+            now = checkpoint.position,
+            former = former.position,
+            "the collector's audit trail is shorter than it was: it was cut, or put back from a backup"
+        ),
+        Err(error) => tracing::warn!(%error, "a checkpoint of the audit trail could not be kept"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::analytics::signatures::Signatures;
 use crate::api::{App, IMPORTS, router};
+use crate::audit::{Audit, Entry, OpenAuditError};
 use crate::auth::{
     Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords, Tickets,
     TokenError, tls_server,
@@ -41,6 +42,8 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error(transparent)]
+    Audit(#[from] OpenAuditError),
+    #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -75,6 +78,7 @@ pub struct Collector {
     server: Server,
     store: Arc<Store>,
     auth: Arc<Auth>,
+    audit: Arc<Audit>,
     metrics: Arc<Metrics>,
     address: Option<SocketAddr>,
     /// Sockets and connections.
@@ -122,6 +126,8 @@ impl Collector {
         // An error below must not leave the writer behind.
         let undo = storage_stop.clone().drop_guard();
 
+        let audit =
+            Audit::open(Arc::clone(&store), &config, &storage, storage_stop.clone()).await?;
         let local = LocalToken::open(&config.data_dir.join("token"))?;
         let authority = Authority::open(
             &config.data_dir,
@@ -130,7 +136,8 @@ impl Collector {
             config.clock.now_us() / 1_000_000,
         );
         let authority = Arc::new(authority?);
-        let enrolment = Enrolment::open(Arc::clone(&store), Arc::clone(&authority)).await?;
+        let enrolment =
+            Enrolment::open(Arc::clone(&store), Arc::clone(&authority), Arc::clone(&audit)).await?;
         let tls = tls_server(&authority)?;
         let passwords = Passwords::new().ok_or(TokenError::Random)?;
         let operators = Operators::open(Arc::clone(&store), passwords).await?;
@@ -166,10 +173,12 @@ impl Collector {
             started_at: config.clock.now_us(),
             config: Arc::clone(&config),
             store: Arc::clone(&store),
+            audit: Arc::clone(&audit),
             deployments: Arc::clone(&deployments),
             search: Arc::clone(&search),
             links: Links::new(
                 Arc::clone(&store),
+                Arc::clone(&audit),
                 Arc::clone(&config.clock),
                 config.bounds,
                 server_epoch,
@@ -193,18 +202,36 @@ impl Collector {
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
+        started(&audit, &auth, address).await?;
         if let Some(listener) = listener {
             let spoken =
                 Spoken { tls: Arc::new(tls), plain: config.plain_http, pin: auth.authority.pin() };
             tasks.spawn(server.clone().accept(listener, spoken));
         }
         tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, stop.clone()));
-        tasks.spawn(renew(Arc::clone(&auth), Arc::clone(&config), stop.clone()));
+        tasks.spawn(renew(
+            Arc::clone(&auth),
+            Arc::clone(&audit),
+            Arc::clone(&config),
+            stop.clone(),
+        ));
+        tasks.spawn(Arc::clone(&audit).keep_up(stop.clone()));
         let (giving, until) = (Arc::clone(&deployments), stop.clone());
         tasks.spawn(async move { giving.keep_giving_space_back(until).await });
         tasks.spawn(tick(deployments, config.bounds.presence_tick, stop.clone()));
         let storage_stop = undo.disarm();
-        Ok(Self { server, store, auth, metrics, address, tasks, stop, storage, storage_stop })
+        Ok(Self {
+            server,
+            store,
+            auth,
+            audit,
+            metrics,
+            address,
+            tasks,
+            stop,
+            storage,
+            storage_stop,
+        })
     }
 
     /// The bound address; `None` without a port.
@@ -244,12 +271,49 @@ impl Collector {
         self.stop.cancel();
         self.tasks.close();
         let late = tokio::time::timeout(Duration::from_secs(10), self.tasks.wait()).await.is_err();
+        if self.store.writer().failure().is_none()
+            && let Err(error) = self.audit.close(Entry::own("collector_stopped")).await
+        {
+            tracing::warn!(%error, "the end could not be written into the audit trail");
+        }
         self.storage_stop.cancel();
         self.storage.close();
         self.store.close().await;
         self.storage.wait().await;
         if late { Err(ShutdownError::Late) } else { Ok(()) }
     }
+}
+
+/// Writes down that it runs, and whether it shows another key than the last time.
+async fn started(
+    audit: &Audit,
+    auth: &Auth,
+    address: Option<SocketAddr>,
+) -> Result<(), StartError> {
+    let pin = auth.authority.pin().to_string();
+    let mut entries = Vec::new();
+    if let Some(former) = audit.last_said("collector_started", "pin").await?
+        && former != pin
+    {
+        let entry = Entry::own("key_replaced").with("pin", pin.as_str());
+        entries.push(entry.with("former", former));
+    }
+    let listen = address.map(|address| address.to_string());
+    let entry = Entry::own("collector_started").with("version", env!("CARGO_PKG_VERSION"));
+    entries.push(entry.with("pin", pin).with("listen", listen));
+    for entry in entries {
+        match audit.record(entry).await {
+            Ok(_) => {}
+            // It shows what it has on a full disk too; nothing is ordered until there is space.
+            Err(WriteError::Full) => {
+                tracing::error!(
+                    "the disk is full: the start could not be written into the audit trail"
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 async fn tick(deployments: Arc<Deployments>, every: Duration, stop: CancellationToken) {
@@ -287,7 +351,7 @@ fn host_names(config: &Config) -> Vec<String> {
 }
 
 /// Renews the certificate long before it ends.
-async fn renew(auth: Arc<Auth>, config: Arc<Config>, stop: CancellationToken) {
+async fn renew(auth: Arc<Auth>, audit: Arc<Audit>, config: Arc<Config>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(3600);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -296,8 +360,18 @@ async fn renew(auth: Arc<Auth>, config: Arc<Config>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = auth.authority.renew(config.clock.now_us() / 1_000_000) {
-            tracing::warn!(%error, "the certificate could not be renewed; tried again in an hour");
+        match auth.authority.renew(config.clock.now_us() / 1_000_000) {
+            Ok(false) => {}
+            Ok(true) => {
+                let pin = auth.authority.pin().to_string();
+                let entry = Entry::own("certificate_replaced").with("pin", pin);
+                if let Err(error) = audit.record(entry).await {
+                    tracing::warn!(%error, "a new certificate could not be written down");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificate could not be renewed; tried again in an hour");
+            }
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct Bounds {
     pub wal_bytes: u64,
     /// How often deployments of consoles that say nothing are looked at.
     pub presence_tick: Duration,
+    /// Denials of one actor and address that are written down in a minute; the rest are counted.
+    pub denials_per_minute: u32,
 }
 
 impl Default for Bounds {
@@ -84,6 +86,7 @@ impl Default for Bounds {
             tail_bytes: 24 * 1024 * 1024,
             wal_bytes: 32 * 1024 * 1024,
             presence_tick: Duration::from_millis(500),
+            denials_per_minute: 30,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod analytics;
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod check;
 mod collector;
@@ -25,12 +26,13 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 17] = [
+pub const MODULES: [&str; 18] = [
     "config",
     "metrics",
     "store",
     "query",
     "log",
+    "audit",
     "auth",
     "fleet",
     "content",

@@ -7,7 +7,7 @@ mod support;
 use bytes::Bytes;
 use deckport_collector::config::OwnCertificate;
 use deckport_collector::{Clock, Collector};
-use deckport_protocol::console::{CollectorWord, ConsoleMessage, ConsoleOrder};
+use deckport_protocol::console::{Checkpoint, CollectorWord, ConsoleMessage, ConsoleOrder};
 use deckport_protocol::joining::Joined;
 use deckport_protocol::message::{AgentMessage, CollectorMessage};
 use deckport_protocol::tls::rustls::pki_types::pem::PemObject as _;
@@ -349,7 +349,7 @@ async fn daemon(collector: &Collector, held: &Held) -> WebSocketStream<TlsStream
     };
     socket.send(Message::text(serde_json::to_string(&hello).unwrap())).await.unwrap();
     let welcome = word(&mut socket).await.unwrap();
-    assert!(matches!(welcome, CollectorWord::Welcome { .. }), "{welcome:?}");
+    assert!(matches!(welcome, CollectorWord::Welcome { checkpoint: Some(_), .. }), "{welcome:?}");
     socket
 }
 
@@ -420,9 +420,44 @@ async fn a_certificate_is_renewed_also_after_its_end() {
         all["consoles"][0]["standing"] == "locked"
     })
     .await;
+    let written = written(&collector).await;
+    let of = |action: &str| written.iter().filter(|entry| entry["action"] == action).count();
+    assert_eq!((of("console_renewed"), of("console_locked")), (2, 1));
+    let denied = written.iter().find(|entry| entry["detail"]["refusal"] == "locked").unwrap();
+    assert_eq!(denied["actor"]["id"], json!(first.console_id), "by its certificate it is known");
     collector.shutdown().await.unwrap();
     let collector = start_with(dir.path(), &clock).await;
     assert_eq!(standing(&collector, &third).await, Err("locked".into()));
+}
+
+/// What the audit trail says, the newest first.
+async fn written(collector: &Collector) -> Vec<Value> {
+    let path = "/api/v1/audit?limit=500";
+    let (status, page) = admin(collector, Method::GET, path, Value::Null).await;
+    assert_eq!(status, 200, "{page}");
+    page["entries"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn consoles_are_handed_how_far_the_audit_trail_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let held = enrolled(&collector).await;
+    let mut socket = daemon(&collector, &held).await;
+    for _ in 0..100 {
+        let asked = json!({ "name": "x", "query": "y" });
+        let (status, _) = admin(&collector, Method::POST, "/api/v1/searches", asked).await;
+        assert_eq!(status, 201);
+    }
+    let Some(CollectorWord::Checkpoint(checkpoint)) = word(&mut socket).await else {
+        panic!("no checkpoint")
+    };
+    assert_eq!(checkpoint.position, 100);
+    let kept = std::fs::read_to_string(dir.path().join("audit.checkpoints")).unwrap();
+    assert_eq!(serde_json::from_str::<Checkpoint>(&kept).unwrap(), checkpoint);
+    let written = written(&collector).await;
+    let entry = written.iter().find(|entry| entry["position"] == 100).unwrap();
+    assert_eq!(entry["hash"], *checkpoint.hash);
 }
 
 #[tokio::test]
@@ -470,6 +505,10 @@ async fn a_daemon_tells_how_it_does_and_takes_orders() {
     };
     let ((status, answer), ()) = tokio::join!(order, obeys);
     assert_eq!((status, answer), (200, json!({ "accepted": true, "message": "it runs" })));
+    let written = written(&collector).await;
+    let order = |entry: &&Value| entry["detail"]["order"] == "deploy";
+    let told: Vec<_> = written.iter().filter(order).map(|entry| entry["action"].clone()).collect();
+    assert_eq!(told, ["order_answered", "console_ordered"], "the newest first");
     // A later link takes its place.
     let _later = daemon(&collector, &held).await;
     let last = word(&mut socket).await;

@@ -3,6 +3,7 @@
 
 use crate::ids::{BootId, OrderId, ServerEpoch};
 use crate::message::{Ping, Pong};
+use crate::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 /// How a console does, as it says so.
@@ -53,6 +54,22 @@ pub enum ConsoleMessage {
     Unknown,
 }
 
+/// A signed point of the collector's audit trail. Consoles keep those that they are handed, so that a trail that was rewritten or
+/// cut on the collector's machine is found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Of the entry that it stands behind, from 1.
+    pub position: u64,
+    /// That entry's hash, in hexadecimal.
+    pub hash: String,
+    /// When it was made, microseconds since the Unix epoch.
+    pub at: i64,
+    /// ECDSA over P-256 with SHA-256, in DER, in base64. What is signed stands in `docs/protocol.md`.
+    pub signature: String,
+    /// The pin of the key that it is signed with.
+    pub key: Pin,
+}
+
 /// What the collector says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -60,7 +77,12 @@ pub enum CollectorWord {
     Welcome {
         server_epoch: ServerEpoch,
         heartbeat_s: u64,
+        /// How far its audit trail is; none from a collector that keeps none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Checkpoint>,
     },
+    /// Its audit trail has gone on.
+    Checkpoint(Checkpoint),
     Order {
         order_id: OrderId,
         order: ConsoleOrder,

@@ -3,6 +3,8 @@
 use super::App;
 use super::extract::{Body, Named, bad};
 use super::routes::ErrorBody;
+use super::written::Note;
+use crate::audit::Outcome;
 use crate::auth::joining::{JoinState, JoinToken};
 use crate::auth::roll::Standing;
 use crate::auth::{Answer, EnrolError, enrolment};
@@ -127,12 +129,13 @@ fn missing() -> Answer {
 pub(super) async fn revoke(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
     let organisation = actor.tenant().organisation_id;
     let now = app.config.clock.now_us();
-    let there = app.auth.enrolment.revoke(organisation, id, now).await;
+    let there = app.auth.enrolment.revoke(organisation, id, now, note.pen(&app.audit)).await;
     if there.map_err(|error| crate::deployment::refusal_of(&error))? {
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -170,6 +173,7 @@ pub(super) struct OrderAnswer {
 pub(super) async fn order(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
     Body(asked): Body<NewOrder>,
 ) -> Result<Json<OrderAnswer>, Answer> {
@@ -183,7 +187,18 @@ pub(super) async fn order(
         OrderWord::Deploy => ConsoleOrder::Deploy,
         OrderWord::Renew => ConsoleOrder::Renew,
     };
+    let name = match asked.order {
+        OrderWord::Deploy => "deploy",
+        OrderWord::Renew => "renew",
+    };
+    note.with("order", name);
+    let refused = |error| crate::deployment::refusal_of(&error);
+    // Before it is given: what cannot be written down is not done.
+    note.pen(&app.audit).record().await.map_err(refused)?;
     let (accepted, message) = app.links.order(id, order).await?;
+    let outcome = if accepted { Outcome::Done } else { Outcome::Failed };
+    let answered = note.also(&app.audit, "order_answered").with("answer", message.as_str());
+    answered.ended(outcome).record().await.map_err(refused)?;
     Ok(Json(OrderAnswer { accepted, message }))
 }
 
@@ -288,6 +303,7 @@ pub(super) async fn invitations(
 pub(super) async fn invite(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(asked): Body<Invite>,
 ) -> Result<(StatusCode, Json<NewInvitation>), Answer> {
     let tenant = venue(&app, &actor, asked.venue.as_deref())?;
@@ -312,7 +328,8 @@ pub(super) async fn invite(
     }
     let now = app.config.clock.now_us();
     let expires_at = now + (ttl_s * 1_000_000).cast_signed();
-    let invited = app.auth.enrolment.invite(tenant, &asked.template, uses, now, expires_at);
+    let pen = note.pen(&app.audit);
+    let invited = app.auth.enrolment.invite(tenant, &asked.template, uses, now, expires_at, pen);
     let (code, token) = invited.await?;
     let pin = app.auth.authority.pin();
     let lines = authorities(&app).into_iter().map(|authority| line(authority, pin)).collect();
@@ -333,13 +350,14 @@ pub(super) async fn invite(
 pub(super) async fn take_back(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such code"));
     let id = id.parse().map_err(|_| missing())?;
     let organisation = actor.tenant().organisation_id;
     let now = app.config.clock.now_us();
-    let there = app.auth.enrolment.take_back(organisation, id, now).await;
+    let there = app.auth.enrolment.take_back(organisation, id, now, note.pen(&app.audit)).await;
     if there.map_err(|error| crate::deployment::refusal_of(&error))? {
         Ok(StatusCode::NO_CONTENT)
     } else {

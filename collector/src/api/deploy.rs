@@ -3,6 +3,7 @@
 use super::App;
 use super::extract::{Body, Named, bad};
 use super::routes::ErrorBody;
+use super::written::Note;
 use crate::auth::{Answer, Joined as Made, Peer};
 use crate::content::Bootstrap;
 use axum::body::Body as Bytes;
@@ -41,6 +42,7 @@ fn joined(app: &App, made: Made) -> Joined {
         (status = 403, body = ErrorBody)))]
 pub(super) async fn join(
     State(app): State<App>,
+    Extension(note): Extension<Note>,
     Body(join): Body<Join>,
 ) -> Result<(StatusCode, Json<Joined>), Answer> {
     let name = join.name.trim();
@@ -48,7 +50,10 @@ pub(super) async fn join(
         return Err(bad(format!("a console's name has 1 to {NAME} characters")));
     }
     let now = app.config.clock.now_us();
-    let made = app.auth.enrolment.join(&join.code, join.console_id, &join.request, now).await?;
+    note.about("console", join.console_id);
+    let pen = note.pen(&app.audit).with("name", name);
+    let joining = app.auth.enrolment.join(&join.code, join.console_id, &join.request, now, pen);
+    let made = joining.await?;
     let seen = crate::fleet::seen(made.tenant, join.console_id, name, None, now);
     let write = crate::store::Write { rows: vec![seen], ..Default::default() };
     let written = app.store.writer().write(write).await;
@@ -63,13 +68,15 @@ pub(super) async fn join(
 pub(super) async fn renew(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(renew): Body<Renew>,
 ) -> Result<Json<Joined>, Answer> {
     let Actor::Console { console_id, .. } = actor else {
         return Err(Refusal::new(ErrorCode::FORBIDDEN, "this is for consoles").into());
     };
     let now = app.config.clock.now_us();
-    let made = app.auth.enrolment.renew(console_id, &renew.request, now).await?;
+    let made =
+        app.auth.enrolment.renew(console_id, &renew.request, now, note.pen(&app.audit)).await?;
     Ok(Json(joined(&app, made)))
 }
 

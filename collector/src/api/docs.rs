@@ -1,6 +1,8 @@
 //! The OpenAPI document and the page that shows it.
 
-use super::{App, bundle, consoles, deploy, export, find, history, operators, raw, routes, saved};
+use super::{
+    App, audit, bundle, consoles, deploy, export, find, history, operators, raw, routes, saved,
+};
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
     Snapshot, Subscribe, ViewerMessage, WindowDelta, WindowSnapshot,
@@ -86,6 +88,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(history::signature))
         .routes(routes!(history::retention, history::set_retention))
         .routes(routes!(history::retention_preview))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::verify_all))
         .routes(routes!(raw::raw))
         .routes(routes!(routes::records))
         .routes(routes!(routes::cancel))

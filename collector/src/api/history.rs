@@ -3,6 +3,7 @@
 use super::App;
 use super::extract::{Body, Named, Params, bad};
 use super::routes::{ErrorBody, entry};
+use super::written::Note;
 use crate::analytics::runs::{Chosen, Compared, compared, last_good};
 use crate::analytics::signatures::Signature;
 use crate::auth::Answer;
@@ -108,10 +109,11 @@ pub(super) async fn retention(
 pub(super) async fn set_retention(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(policy): Body<RetentionPolicy>,
 ) -> Result<Json<Retention>, Answer> {
     let tenant = actor.tenant();
-    app.deployments.set_retention(tenant, policy).await?;
+    app.deployments.set_retention(tenant, policy, note.pen(&app.audit)).await?;
     let last_look = app.signatures.catch_up(tenant);
     for stream in app.deployments.give_back(tenant, last_look).await? {
         app.search.forget(stream).await;

@@ -2,6 +2,7 @@
 //!
 //! The document is generated from the handlers and types below; the UI's types are generated from it.
 
+mod audit;
 mod bundle;
 mod consoles;
 mod deploy;
@@ -16,8 +17,10 @@ mod raw;
 mod routes;
 mod saved;
 mod ui;
+mod written;
 
 use crate::analytics::signatures::Signatures;
+use crate::audit::Audit;
 use crate::auth::{Auth, Guarded, guard};
 use crate::config::Config;
 use crate::content::Content;
@@ -46,6 +49,7 @@ use tokio_util::task::TaskTracker;
 pub struct App {
     pub config: Arc<Config>,
     pub store: Arc<Store>,
+    pub audit: Arc<Audit>,
     pub deployments: Arc<Deployments>,
     pub search: Arc<Search>,
     pub links: Links,
@@ -74,10 +78,12 @@ pub fn router(app: App) -> Router {
     let guarded = Guarded {
         auth: Arc::clone(&app.auth),
         metrics: Arc::clone(&app.metrics),
+        audit: Arc::clone(&app.audit),
         clock: Arc::clone(&app.config.clock),
         hosts: Guarded::hosts(&app.config.names),
         needs: needs::needs,
     };
+    let audit = Arc::clone(&app.audit);
     let (router, document) = docs::router().split_for_parts();
     router
         .merge(routes::sockets())
@@ -86,6 +92,7 @@ pub fn router(app: App) -> Router {
         .fallback(ui::serve)
         .with_state(app)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(audit, written::write_down))
         .layer(axum::middleware::from_fn_with_state(guarded, guard))
         .layer(axum::middleware::map_response(harden))
 }

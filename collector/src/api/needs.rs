@@ -43,6 +43,9 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         | "/api/v1/consoles/{id}/order" => Need::Role(Role::Operator),
         "/api/v1/searches" | "/api/v1/searches/{id}" if !reads => Need::Role(Role::Operator),
         "/api/docs" | "/api/docs/" | "/api/docs/{*rest}" | "/api/openapi.json" => Need::Nothing,
+        "/api/v1/audit" | "/api/v1/audit/export" | "/api/v1/audit/verify" => {
+            Need::Role(Role::Admin)
+        }
         _ if reads && (route.starts_with("/api/v1/") || route == "/metrics") => {
             Need::Role(Role::Viewer)
         }

@@ -3,6 +3,7 @@
 use super::App;
 use super::extract::{Body, Named, Params, bad};
 use super::routes::ErrorBody;
+use super::written::Note;
 use crate::auth::operators::{
     Grant, GrantKind, LONGEST_TOKEN_US, Login, Operator, OperatorError, OperatorFields,
 };
@@ -10,7 +11,7 @@ use crate::auth::{Answer, GrantId, Peer, password};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use deckport_protocol::{Actor, ErrorCode, OperatorId, Refusal, Role};
+use deckport_protocol::{Actor, ErrorCode, OperatorId, Refusal, Role, Tenant};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -69,6 +70,7 @@ pub(super) struct LoggedIn {
 pub(super) async fn login(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
+    Extension(note): Extension<Note>,
     Body(login): Body<Login>,
 ) -> Result<Json<LoggedIn>, Answer> {
     let address = match &peer {
@@ -76,8 +78,14 @@ pub(super) async fn login(
         Peer::Remote(remote) => remote.from.ip().to_canonical().to_string(),
     };
     let now = app.config.clock.now_us();
+    note.about("login", &login.login);
     let granted = app.auth.operators.log_in(&login, &address, now).await?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
+    note.by(&Actor::Operator {
+        tenant: Tenant { organisation_id: granted.operator.organisation_id, ..Tenant::SOLE },
+        operator_id: granted.operator.id,
+        role: granted.grant.role,
+    });
     Ok(Json(LoggedIn {
         token: granted.secret,
         expires_at: granted.grant.expires_at,

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::extract::{Named, Params, bad};
+use super::written::Note;
 use crate::auth::{ABILITIES, Answer, Pass};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
@@ -334,6 +335,7 @@ pub(super) struct Ordered {
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
 ) -> Result<Response, Answer> {
     let entry = entry(&app, &actor, &id).await?;
@@ -341,6 +343,9 @@ pub(super) async fn cancel(
         return Err(Refusal::new(ErrorCode::NOT_RUNNING, "the deployment has ended").into());
     }
     let away = || Answer(Refusal::new(ErrorCode::NOT_CONNECTED, "its console is not connected"));
+    // Before it is given: what cannot be written down is not done.
+    let refused = |error| crate::deployment::refusal_of(&error);
+    note.pen(&app.audit).record().await.map_err(refused)?;
     let order_id = entry.cancel().ok_or_else(away)?;
     Ok((StatusCode::ACCEPTED, Json(Ordered { order_id })).into_response())
 }

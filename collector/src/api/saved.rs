@@ -3,6 +3,7 @@
 use super::App;
 use super::extract::{Body, Named, Params, bad};
 use super::routes::ErrorBody;
+use super::written::Note;
 use crate::auth::Answer;
 use crate::search::{SaveError, SavedSearch, SavedSearchFields};
 use axum::extract::State;
@@ -57,10 +58,12 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(fields): Body<SavedSearchFields>,
 ) -> Result<(StatusCode, Json<SavedSearch>), Answer> {
     let now_us = app.config.clock.now_us();
-    let saved = app.search.save(actor.tenant(), None, &fields, now_us).await?;
+    let saved =
+        app.search.save(actor.tenant(), None, &fields, now_us, note.pen(&app.audit)).await?;
     Ok((StatusCode::CREATED, Json(saved.ok_or_else(missing)?)))
 }
 
@@ -71,12 +74,14 @@ pub(super) async fn create(
 pub(super) async fn change(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
     Body(fields): Body<SavedSearchFields>,
 ) -> Result<Json<SavedSearch>, Answer> {
     let id = id.parse().map_err(|_| missing())?;
     let now_us = app.config.clock.now_us();
-    let saved = app.search.save(actor.tenant(), Some(id), &fields, now_us).await?;
+    let saved =
+        app.search.save(actor.tenant(), Some(id), &fields, now_us, note.pen(&app.audit)).await?;
     saved.map(Json).ok_or_else(missing)
 }
 
@@ -86,9 +91,10 @@ pub(super) async fn change(
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
-    let there = app.search.delete_saved(actor.tenant(), id).await?;
+    let there = app.search.delete_saved(actor.tenant(), id, note.pen(&app.audit)).await?;
     if there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }

@@ -153,14 +153,16 @@ impl Authority {
         &self.certificate
     }
 
-    /// Renews the certificate when it is time to, with the same key; reads a foreign one anew.
-    pub fn renew(&self, now_s: i64) -> Result<(), AuthorityError> {
+    /// Renews the certificate when it is time to, with the same key; reads a foreign one anew. Whether another one is shown now.
+    pub fn renew(&self, now_s: i64) -> Result<bool, AuthorityError> {
         let shown = match &self.own {
             Some(own) => shown_own(own)?,
-            None if self.shown().renew_at > now_s => return Ok(()),
+            None if self.shown().renew_at > now_s => return Ok(false),
             None => shown(&self.dir, &self.issuer, &self.certificate, &self.names, now_s, true)?,
         };
-        self.show(shown)
+        let changed = shown.key.cert != self.shown().key.cert;
+        self.show(shown)?;
+        Ok(changed)
     }
 
     /// The announced key takes the place of the present one, and another is announced. Gives the new pin.

@@ -8,6 +8,7 @@ use super::authority::{Authority, SignError, Signed};
 use super::joining::{Code, JoinToken, unknown};
 use super::roll::{Admission, Enrolled, Issued, LIFETIME_US, REMEMBERED, Roll, Standing};
 use super::tls::ConsoleCertificate;
+use crate::audit::{Audit, Entry, Outcome, Pen};
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::{Actor, ConsoleId, ErrorCode, OrganisationId, Refusal, Tenant, VenueId};
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ pub struct Joined {
 pub struct Enrolment {
     store: Arc<Store>,
     authority: Arc<Authority>,
+    audit: Arc<Audit>,
     state: Mutex<State>,
 }
 
@@ -65,7 +67,11 @@ struct State {
 
 impl Enrolment {
     /// Reads who is enrolled.
-    pub async fn open(store: Arc<Store>, authority: Arc<Authority>) -> Result<Self, ReadError> {
+    pub async fn open(
+        store: Arc<Store>,
+        authority: Arc<Authority>,
+        audit: Arc<Audit>,
+    ) -> Result<Self, ReadError> {
         let mut state = State::default();
         let certificates = "select console_id, serial, number, key, ends_at, used_at from \
              console_certificate order by console_id, number";
@@ -111,15 +117,11 @@ impl Enrolment {
             };
             state.tokens.insert(token.id, token);
         }
-        Ok(Self { store, authority, state: Mutex::new(state) })
+        Ok(Self { store, authority, audit, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), WriteError> {
-        self.store.writer().write(Write { statements, ..Write::default() }).await
     }
 
     /// Makes a code that lets `uses` consoles in until `expires_at`. This is the only time that the code itself is known.
@@ -130,6 +132,7 @@ impl Enrolment {
         uses: u64,
         now_us: i64,
         expires_at: i64,
+        pen: Pen<'_>,
     ) -> Result<(Code, JoinToken), EnrolError> {
         let code = Code::random().ok_or(EnrolError::Random)?;
         let token = JoinToken {
@@ -150,7 +153,7 @@ impl Enrolment {
             let text = format!("{MOST_OPEN} codes are open already; take some back first");
             return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
         }
-        self.write(vec![
+        let statements = vec![
             Statement {
                 sql: "insert into join_token (id, organisation_id, venue_id, template, hash, uses, \
                       most_uses, created_at, expires_at) values ($1, $2, $3, $4, $5, 0, $6, $7, $8)",
@@ -169,8 +172,10 @@ impl Enrolment {
                 sql: "delete from join_token where expires_at < $1",
                 values: vec![(now_us - KEPT_US).into()],
             },
-        ])
-        .await?;
+        ];
+        let pen = pen.about("join_token", token.id).with("template", template);
+        let pen = pen.with("uses", uses).with("expires_at", expires_at);
+        pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
         state.tokens.retain(|_, token| token.expires_at >= now_us - KEPT_US);
         state.tokens.insert(token.id, token.clone());
@@ -192,6 +197,7 @@ impl Enrolment {
         organisation: OrganisationId,
         id: Uuid,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<bool, WriteError> {
         {
             let mut state = self.state();
@@ -202,11 +208,11 @@ impl Enrolment {
             };
             token.revoked_at.get_or_insert(now_us);
         }
-        self.write(vec![Statement {
+        let statements = vec![Statement {
             sql: "update join_token set revoked_at = $2 where id = $1 and revoked_at is null",
             values: vec![id.to_string().into(), now_us.into()],
-        }])
-        .await?;
+        }];
+        pen.about("join_token", id).write(Write { statements, ..Write::default() }).await?;
         Ok(true)
     }
 
@@ -217,6 +223,7 @@ impl Enrolment {
         console: ConsoleId,
         request_pem: &str,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<Joined, EnrolError> {
         let hash = Code::typed(code).ok_or_else(unknown)?.hash();
         let ends_at = now_us + LIFETIME_US;
@@ -243,7 +250,7 @@ impl Enrolment {
         };
         let number = self.next_number(console);
         let tenant = token.tenant;
-        let written = self.write(vec![
+        let statements = vec![
             Statement {
                 sql: "update join_token set uses = uses + 1 where id = $1",
                 values: vec![token.id.to_string().into()],
@@ -269,8 +276,10 @@ impl Enrolment {
                 values: vec![console.to_string().into()],
             },
             insert(console, number, &signed, ends_at),
-        ]);
-        if let Err(error) = written.await {
+        ];
+        let pen = pen.about("console", console).with("join_token", token.id.to_string());
+        let pen = pen.with("template", token.template.as_str()).with("key", signed.key.to_string());
+        if let Err(error) = pen.write(Write { statements, ..Write::default() }).await {
             // Nobody came in with it.
             if let Some(token) = self.state().tokens.get_mut(&token.id) {
                 token.uses -= 1;
@@ -296,6 +305,7 @@ impl Enrolment {
         console: ConsoleId,
         request_pem: &str,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<Joined, EnrolError> {
         let ends_at = now_us + LIFETIME_US;
         let signed =
@@ -308,7 +318,10 @@ impl Enrolment {
                 number.saturating_sub(REMEMBERED as u64).into(),
             ],
         };
-        self.write(vec![insert(console, number, &signed, ends_at), forget]).await?;
+        let statements = vec![insert(console, number, &signed, ends_at), forget];
+        let pen = pen.about("console", console).with("key", signed.key.to_string());
+        // A console can renew as often as it likes.
+        pen.write_bounded(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
         state.roll.renewed(console, issued(&signed, ends_at));
         let enrolled = state.roll.get(console).map(|enrolled| enrolled.tenant);
@@ -330,6 +343,7 @@ impl Enrolment {
         organisation: OrganisationId,
         console: ConsoleId,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<bool, WriteError> {
         let open = {
             let mut state = self.state();
@@ -343,7 +357,8 @@ impl Enrolment {
         if let Some(open) = open {
             open.cancel();
         }
-        self.write(vec![stands(console, "revoked", now_us)]).await?;
+        let statements = vec![stands(console, "revoked", now_us)];
+        pen.about("console", console).write(Write { statements, ..Write::default() }).await?;
         Ok(true)
     }
 
@@ -371,7 +386,7 @@ impl Enrolment {
                     open.cancel();
                 }
                 tracing::warn!(console.id = %console, "a key of a console was used in two places; it is locked out");
-                self.later(stands(console, "locked", now_us));
+                self.lock_later(console, &certificate.serial, now_us);
                 return Err(refusal);
             }
         };
@@ -384,6 +399,20 @@ impl Enrolment {
             });
         }
         Ok((Actor::Console { tenant, console_id: console }, open))
+    }
+
+    /// Written down with what is stored, without anybody waiting: memory knows it already.
+    fn lock_later(&self, console: ConsoleId, serial: &str, now_us: i64) {
+        let entry = Entry::own("console_locked").about("console", console);
+        let entry = entry.with("why", "key_in_two_places").with("serial", serial);
+        let audit = Arc::clone(&self.audit);
+        tokio::spawn(async move {
+            let statements = vec![stands(console, "locked", now_us)];
+            let write = Write { statements, ..Write::default() };
+            if let Err(error) = audit.write(entry.ended(Outcome::Done), write).await {
+                tracing::warn!(%error, "how a console stands could not be stored");
+            }
+        });
     }
 
     /// Stored without anybody waiting: memory knows it already.

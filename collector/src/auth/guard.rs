@@ -1,16 +1,18 @@
 //! The middleware in front of every route: Host, Origin, then who is asking.
 
 use super::{Auth, ConsoleCertificate, Credential, GrantId};
+use crate::audit::{Audit, Entry, Outcome, Who};
 use crate::config::Clock;
 use crate::metrics::Metrics;
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use deckport_protocol::{Actor, ErrorCode, Refusal, Role};
-use std::net::SocketAddr;
+use deckport_protocol::{Actor, ErrorCode, Refusal, Role, Tenant};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What a request came over.
@@ -19,6 +21,16 @@ pub enum Peer {
     /// The in-memory connection of the shell that embeds this collector.
     Shell,
     Remote(Remote),
+}
+
+impl Peer {
+    /// Of the other side of the network.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Shell => None,
+            Self::Remote(remote) => Some(remote.from.ip()),
+        }
+    }
 }
 
 /// A connection over a network.
@@ -81,6 +93,7 @@ pub(super) type Needs = fn(&Method, Option<&str>, &str) -> Need;
 pub struct Guarded {
     pub auth: Arc<Auth>,
     pub metrics: Arc<Metrics>,
+    pub audit: Arc<Audit>,
     pub clock: Arc<dyn Clock>,
     /// By which it is reached, beside the address of a connection itself: without ports.
     pub hosts: Arc<[String]>,
@@ -99,8 +112,9 @@ impl Guarded {
         local.into_iter().chain(named).collect()
     }
 
-    fn check(&self, request: Request) -> Result<Request, Refusal> {
-        let (mut parts, body) = request.into_parts();
+    /// Lets a request on, or says why not and who was known to ask.
+    fn check(&self, parts: &mut Parts) -> Result<(), (Refusal, Option<Actor>)> {
+        let nobody = |refusal| (refusal, None);
         let origin = parts.headers.get(ORIGIN);
         if let Some(Peer::Remote(remote)) = parts.extensions.get::<Peer>() {
             let mut hosts = parts.headers.get_all(HOST).iter();
@@ -112,10 +126,10 @@ impl Guarded {
                     || without_port(&at) == name
             };
             let Some(host) = host.filter(ours).filter(|_| hosts.next().is_none()) else {
-                return Err(Refusal::new(
+                return Err(nobody(Refusal::new(
                     ErrorCode::WRONG_HOST,
                     "the Host header does not name this collector; if it is reached by that name, start it with --name",
-                ));
+                )));
             };
             if let Some(origin) = origin {
                 let scheme = if remote.encrypted { "https" } else { "http" };
@@ -124,10 +138,10 @@ impl Guarded {
                         == Some(host)
                 });
                 if !same {
-                    return Err(Refusal::new(
+                    return Err(nobody(Refusal::new(
                         ErrorCode::WRONG_ORIGIN,
                         "pages of that origin may not talk to this collector",
-                    ));
+                    )));
                 }
             }
         }
@@ -135,24 +149,55 @@ impl Guarded {
         let need = (self.needs)(&parts.method, matched, parts.uri.path());
         if need != Need::Nothing {
             let asking =
-                self.auth.who_is_asking(&parts, need == Need::Renewing, self.clock.now_us())?;
+                self.auth.who_is_asking(parts, need == Need::Renewing, self.clock.now_us());
+            let asking = asking.map_err(|refusal| (refusal, certified(parts)))?;
             if asking.credential == Credential::Ticket
                 && origin.is_none()
                 && parts.headers.contains_key(UPGRADE)
             {
-                return Err(Refusal::new(
-                    ErrorCode::WRONG_ORIGIN,
-                    "a socket opened with a ticket must state its Origin",
-                ));
+                let text = "a socket opened with a ticket must state its Origin";
+                return Err((Refusal::new(ErrorCode::WRONG_ORIGIN, text), Some(asking.actor)));
             }
-            need.demand(&asking.actor)?;
+            if let Err(refusal) = need.demand(&asking.actor) {
+                return Err((refusal, Some(asking.actor)));
+            }
             parts.extensions.insert(asking.actor);
             parts.extensions.insert(asking.pass);
             if let Some(grant) = asking.grant {
                 parts.extensions.insert(GrantId(grant));
             }
         }
-        Ok(Request::from_parts(parts, body))
+        Ok(())
+    }
+
+    /// Writes a denial down. A look at an address that is not there, without any credential, is none.
+    async fn deny(&self, parts: &Parts, refusal: &Refusal, actor: Option<Actor>) {
+        let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let ticket = parts.uri.query().is_some_and(|query| query.contains("ticket="));
+        let tried = actor.is_some() || ticket || parts.headers.contains_key(AUTHORIZATION);
+        if route.is_none() && !tried && refusal.code == ErrorCode::UNAUTHENTICATED {
+            return;
+        }
+        let who = actor.map_or(Who::Stranger, Who::Known);
+        let address = parts.extensions.get::<Peer>().and_then(Peer::address);
+        // Never the address as it was asked for: a credential may stand in it.
+        let entry = Entry::new(who, "request_denied")
+            .from(address)
+            .with("method", parts.method.as_str())
+            .with("route", route)
+            .with("refusal", refusal.code.as_str())
+            .ended(Outcome::Denied);
+        self.audit.deny(entry).await;
+    }
+}
+
+/// The console whose certificate, with a key that it holds, did not suffice.
+fn certified(parts: &Parts) -> Option<Actor> {
+    match parts.extensions.get::<Peer>() {
+        Some(Peer::Remote(Remote { console: Some(certificate), .. })) => {
+            Some(Actor::Console { tenant: Tenant::SOLE, console_id: certificate.console_id })
+        }
+        _ => None,
     }
 }
 
@@ -178,14 +223,20 @@ fn forbidden(need: Need) -> Refusal {
 
 /// See the module.
 pub async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
-    match guarded.check(request) {
-        Ok(request) => next.run(request).await,
-        Err(refusal) => {
+    let (mut parts, body) = request.into_parts();
+    match guarded.check(&mut parts) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err((refusal, actor)) => {
             guarded.metrics.refuse(&refusal.code);
+            guarded.deny(&parts, &refusal, actor).await;
             Answer(refusal).into_response()
         }
     }
 }
+
+/// Stands in the extensions of an answer that refuses.
+#[derive(Clone, Debug)]
+pub struct Refused(pub ErrorCode);
 
 /// A refusal as an HTTP answer: `{"error":{"code","message","retryable"}}`.
 #[derive(Clone, Debug)]
@@ -215,6 +266,7 @@ impl IntoResponse for Answer {
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = (status, Json(serde_json::json!({ "error": self.0 }))).into_response();
+        response.extensions_mut().insert(Refused(self.0.code.clone()));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -28,7 +28,7 @@ mod tls;
 
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
-pub use guard::{Answer, Guarded, Need, Peer, RAW, Remote, guard};
+pub use guard::{Answer, Guarded, Need, Peer, RAW, Refused, Remote, guard};
 pub use local::{LocalToken, TokenError};
 pub use operators::Operators;
 pub use password::Passwords;

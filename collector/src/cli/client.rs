@@ -93,6 +93,21 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<serde_json::Value> {
+        let body = self.fetch(method, path, body).await?;
+        Ok(serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// What `path` answers with, as it is.
+    pub(super) async fn bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        self.fetch(Method::GET, path, None).await
+    }
+
+    async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> anyhow::Result<Bytes> {
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         let request = Request::builder()
@@ -112,12 +127,12 @@ impl Client {
         // The connection is driven beside the request and ends with it.
         let (answer, _) = tokio::join!(answer, connection);
         let (status, body) = answer?;
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         if !status.is_success() {
+            let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let message = value.pointer("/error/message").and_then(|message| message.as_str());
             bail!("{}", message.map_or_else(|| format!("the answer was {status}"), str::to_owned));
         }
-        Ok(value)
+        Ok(body)
     }
 
     /// A live socket.

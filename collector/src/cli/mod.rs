@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod client;
 mod logs;
 mod operator;
@@ -108,6 +109,9 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Who did what: the audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Looks after what is stored.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -195,6 +199,71 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         target: Target,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Finds any edit, cut, swap or truncation of the trail, and names the place. Reads only; the collector may be running.
+    ///
+    /// Exit code 1: something is not as it was written. Note the key that it prints somewhere else, and carry a console's
+    /// file of checkpoints here (`audit.checkpoints` in its state directory): they tell of what this machine's own files cannot.
+    Verify {
+        /// The collector's data directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Where the database is, if not in a file in the directory.
+        #[arg(long, value_name = "URL", env = "DECKPORT_DATABASE")]
+        database: Option<deckport_collector::config::Database>,
+        /// Checkpoints that a console kept; may be given several times.
+        #[arg(long, value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
+        /// The trail's key as it was noted before, sha256//…
+        #[arg(long, value_name = "PIN")]
+        key: Option<deckport_protocol::Pin>,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists entries, newest first.
+    List {
+        #[command(flatten)]
+        filter: AuditFilter,
+        /// Entries at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        /// A JSON object a line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Prints the trail as a file, oldest entry first.
+    Export {
+        #[command(flatten)]
+        filter: AuditFilter,
+        #[arg(long, default_value = "csv", value_parser = ["csv", "jsonl"])]
+        format: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditFilter {
+    /// Who: operator, console, local_admin, shell, collector or stranger.
+    #[arg(long)]
+    actor: Option<String>,
+    /// What, such as console_revoked.
+    #[arg(long)]
+    action: Option<String>,
+    #[arg(long, value_parser = ["done", "denied", "failed"])]
+    outcome: Option<String>,
+    /// To what: a kind such as console, or an id.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Somewhere in the entry.
+    #[arg(long)]
+    text: Option<String>,
 }
 
 /// Seconds, from `90`, `90s`, `15m`, `2h` or `1d`.
@@ -340,6 +409,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Order { id, order, target } => {
             token::order(&client::Client::new(&target)?, id, &order).await?;
         }
+        Command::Audit(command) => return audit::run(command).await,
         Command::Store(StoreCommand::Backup { data, to }) => store::backup(&data, &to).await?,
         Command::Store(StoreCommand::Compact { data }) => store::compact(&data).await?,
         Command::Store(StoreCommand::Check { data, database, repair, json }) => {

@@ -5,6 +5,7 @@
 
 use super::Deployments;
 use super::view::DeploymentSummary;
+use crate::audit::Pen;
 use crate::log::{LogError, StreamKey};
 use crate::store::{Statement, Write};
 use deckport_protocol::{DeploymentId, Tenant};
@@ -97,6 +98,7 @@ impl Deployments {
         &self,
         tenant: Tenant,
         policy: RetentionPolicy,
+        pen: Pen<'_>,
     ) -> Result<(), LogError> {
         let statement = Statement {
             sql: "insert into meta (key, value) values ($1, $2) \
@@ -106,11 +108,8 @@ impl Deployments {
                 serde_json::to_string(&policy).unwrap_or_default().into(),
             ],
         };
-        Ok(self
-            .store
-            .writer()
-            .write(Write { statements: vec![statement], ..Write::default() })
-            .await?)
+        let pen = pen.with("policy", serde_json::to_value(policy).unwrap_or_default());
+        Ok(pen.write(Write { statements: vec![statement], ..Write::default() }).await?)
     }
 
     /// What a policy would give back now.

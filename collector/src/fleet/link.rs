@@ -3,6 +3,7 @@
 //! One task a console. A later link of the same console takes the place of an earlier one. Heartbeats are kept in memory only;
 //! when a console was last heard goes to the store with the first and then at most once a minute.
 
+use crate::audit::Audit;
 use crate::auth::Pass;
 use crate::config::{Bounds, Clock};
 use crate::store::{Store, Write};
@@ -58,6 +59,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 pub struct Links {
     store: Arc<Store>,
+    audit: Arc<Audit>,
     clock: Arc<dyn Clock>,
     bounds: Bounds,
     server_epoch: ServerEpoch,
@@ -74,12 +76,13 @@ struct All {
 impl Links {
     pub fn new(
         store: Arc<Store>,
+        audit: Arc<Audit>,
         clock: Arc<dyn Clock>,
         bounds: Bounds,
         server_epoch: ServerEpoch,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, clock, bounds, server_epoch, stop, all: Arc::default() }
+        Self { store, audit, clock, bounds, server_epoch, stop, all: Arc::default() }
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -178,7 +181,10 @@ impl Links {
         self.store_seen(tenant, console, &name, now);
         let mut stored_at = now;
         let server_epoch = self.server_epoch;
-        let welcome = CollectorWord::Welcome { server_epoch, heartbeat_s: HEARTBEAT_S };
+        let mut checkpoints = self.audit.checkpoints();
+        checkpoints.mark_unchanged();
+        let checkpoint = self.audit.newest();
+        let welcome = CollectorWord::Welcome { server_epoch, heartbeat_s: HEARTBEAT_S, checkpoint };
         self.send(socket, &welcome).await?;
         let mut waiting: HashMap<OrderId, oneshot::Sender<(bool, String)>> = HashMap::new();
         let silent = tokio::time::sleep(DEADLINE);
@@ -224,6 +230,12 @@ impl Links {
                     waiting.retain(|_, answer| !answer.is_closed());
                     waiting.insert(order_id, answer);
                     self.send(socket, &CollectorWord::Order { order_id, order }).await?;
+                }
+                Ok(()) = checkpoints.changed() => {
+                    let newest = checkpoints.borrow_and_update().clone();
+                    if let Some(newest) = newest {
+                        self.send(socket, &CollectorWord::Checkpoint(newest)).await?;
+                    }
                 }
                 () = superseded.cancelled() => {
                     let text = "another daemon of this console is linked now";

@@ -1,9 +1,10 @@
 //! Searches that are kept.
 
 use super::{Options, Search};
+use crate::audit::Pen;
 use crate::log::LogError;
 use crate::query::Query;
-use crate::store::{Statement, Store, Values, Write};
+use crate::store::{Statement, Store, Value, Values, Write};
 use deckport_protocol::Tenant;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -148,6 +149,7 @@ impl Search {
         id: Option<Uuid>,
         fields: &SavedSearchFields,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<Option<SavedSearch>, SaveError> {
         Query::parse(&fields.query, now_us, 0)?;
         let name = fields.name.trim();
@@ -155,6 +157,13 @@ impl Search {
             return Err(SaveError::Name);
         }
         let organisation = tenant.organisation_id.to_string();
+        if let Some(id) = id {
+            let values = [organisation.clone().into(), Some(id.to_string()).into()];
+            let there = self.store.fetch_one(ALL, values).await.map_err(LogError::from)?;
+            if there.is_none() {
+                return Ok(None);
+            }
+        }
         let statement = match id {
             Some(id) => Statement {
                 sql: "update saved_search set name = $3, query = $4, alert = $5, updated_at = $6 \
@@ -188,15 +197,26 @@ impl Search {
             }
         };
         let id = statement.values[0].clone();
+        let pen = match &id {
+            Value::Text(id) => pen.about("saved_search", id),
+            _ => pen,
+        };
         let write = Write { statements: vec![statement], ..Write::default() };
-        self.store.writer().write(write).await.map_err(LogError::from)?;
+        // What is looked for may be somebody's secret; it is not written down.
+        let pen = pen.with("name", name).with("alert", fields.alert);
+        pen.write(write).await.map_err(LogError::from)?;
         let row = self.store.fetch_one(ALL, [organisation.into(), id]).await;
         let row = row.map_err(LogError::from)?;
         Ok(row.as_ref().map(of_row).transpose()?)
     }
 
     /// No longer keeps a search; whether there was one.
-    pub async fn delete_saved(&self, tenant: Tenant, id: Uuid) -> Result<bool, LogError> {
+    pub async fn delete_saved(
+        &self,
+        tenant: Tenant,
+        id: Uuid,
+        pen: Pen<'_>,
+    ) -> Result<bool, LogError> {
         let organisation = tenant.organisation_id.to_string();
         let values = [organisation.clone().into(), Some(id.to_string()).into()];
         let there = self.store.fetch_one(ALL, values).await?.is_some();
@@ -204,10 +224,9 @@ impl Search {
             sql: "delete from saved_search where id = $1 and organisation_id = $2",
             values: vec![id.to_string().into(), organisation.into()],
         };
-        self.store
-            .writer()
-            .write(Write { statements: vec![statement], ..Write::default() })
-            .await?;
+        if there {
+            pen.write(Write { statements: vec![statement], ..Write::default() }).await?;
+        }
         Ok(there)
     }
 }

@@ -135,7 +135,10 @@ impl Readers {
     }
 }
 
-fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value) -> Result<(), sqlx::Error> {
+pub(super) fn bind_sqlite(
+    arguments: &mut SqliteArguments,
+    value: &Value,
+) -> Result<(), sqlx::Error> {
     match value {
         Value::Null(_) => arguments.add(None::<i64>),
         Value::Int(value) => arguments.add(*value),
@@ -145,7 +148,7 @@ fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value) -> Result<(), sql
     .map_err(sqlx::Error::Encode)
 }
 
-fn bind_postgres(arguments: &mut PgArguments, value: &Value) -> Result<(), sqlx::Error> {
+pub(super) fn bind_postgres(arguments: &mut PgArguments, value: &Value) -> Result<(), sqlx::Error> {
     match value {
         Value::Null(Sort::Int) => arguments.add(None::<i64>),
         Value::Null(Sort::Text) => arguments.add(None::<&str>),

@@ -15,12 +15,8 @@ const LOCKED_WITHIN: Duration = Duration::from_secs(3);
 /// The advisory lock of the collector that uses a database. The number is ours alone: "deckport" in ASCII.
 const LOCK: i64 = 0x6465_636b_706f_7274;
 
-/// Connects, and brings the database to this version.
-pub(super) async fn open(
-    url: &str,
-    lock: File,
-) -> Result<(Connection, Readers, Arc<Held>, Checkpoint), OpenError> {
-    // The address without what is secret in it.
+/// How to connect, and the address without what is secret in it.
+pub(super) fn options(url: &str) -> Result<(PgConnectOptions, String), OpenError> {
     let path = url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned();
     let database = |source| OpenError::Database { path: path.clone(), source };
     let options: PgConnectOptions = url.parse().map_err(database)?;
@@ -31,6 +27,16 @@ pub(super) async fn open(
         .options([("synchronous_commit", "on")])
         .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
         .log_statements(tracing::log::LevelFilter::Off);
+    Ok((options, path))
+}
+
+/// Connects, and brings the database to this version.
+pub(super) async fn open(
+    url: &str,
+    lock: File,
+) -> Result<(Connection, Readers, Arc<Held>, Checkpoint), OpenError> {
+    let (options, path) = options(url)?;
+    let database = |source| OpenError::Database { path: path.clone(), source };
     let mut connection = options.connect().await.map_err(database)?;
     let deadline = Instant::now() + LOCKED_WITHIN;
     // A collector that has just ended: its server process may need a moment to notice.

@@ -18,6 +18,7 @@ mod file;
 use super::App;
 use super::extract::{Named, bad};
 use super::routes::{ErrorBody, entry};
+use super::written::Note;
 use crate::auth::Answer;
 use crate::deployment::{Deployments, Entry, Link, SubmitError, refusal_of};
 use crate::ingest::{Masking, behind};
@@ -163,6 +164,7 @@ pub(super) struct Imported {
 pub(super) async fn import(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     body: Body,
 ) -> Result<(StatusCode, Json<Imported>), Answer> {
     let tenant = actor.tenant();
@@ -176,6 +178,11 @@ pub(super) async fn import(
     let (file, until) = (Arc::clone(&arrived), given_up.clone());
     let verifying = tokio::task::spawn_blocking(move || verify(&file, &limits, &until));
     let head = verifying.await.map_err(failed)??;
+    note.about("deployment", head.deployment_id);
+    note.with("console", head.console_id.to_string());
+    // Before any of it is stored; how it ended follows.
+    let begun = note.also(&app.audit, "run_import_begun").record().await;
+    begun.map_err(|error| Answer(refusal_of(&error)))?;
     let incarnation = head.incarnation;
     let now_us = app.deployments.now_us();
     if let Some(known) = log.head(tenant, head.deployment_id).await? {

@@ -6,6 +6,8 @@
  */
 import { HostRefused, type Host, type HostRequest, type HostResponse } from '../host';
 import type {
+  AuditPage,
+  AuditVerified,
   Comparison,
   Console,
   Consoles,
@@ -202,6 +204,21 @@ export class Api {
 
   takeBack(invitation: string): Promise<void> {
     return this.call({ method: 'DELETE', path: `/api/v1/join-tokens/${encodeURIComponent(invitation)}` });
+  }
+
+  /** The newest entries first; `before` is the `next` of the page before. */
+  audit(query: Record<string, QueryValue>): Promise<AuditPage> {
+    return this.get(withQuery('/api/v1/audit', query));
+  }
+
+  /** Reads the whole trail; takes a while where it is long. */
+  verifyAudit(): Promise<AuditVerified> {
+    return this.get('/api/v1/audit/verify');
+  }
+
+  downloadAudit(query: Record<string, QueryValue>, format: 'csv' | 'jsonl'): Promise<string | null> {
+    const path = withQuery('/api/v1/audit/export', { ...query, format });
+    return this.host.download(this.connection, path, `audit.${format}`);
   }
 
   cancel(id: string): Promise<Ordered> {

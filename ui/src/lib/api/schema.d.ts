@@ -21,6 +21,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who did what, the newest first. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The trail as a file, the oldest entry first. In CSV, cells that a spreadsheet would take for a formula begin with `'`. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads the whole trail and holds it against what was signed. One at a time. */
+        get: operations["verify_all"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/console/renew": {
         parameters: {
             query?: never;
@@ -865,6 +916,59 @@ export interface components {
             /** Format: int64 */
             seen_at: number;
         };
+        /** @description Who did something. */
+        AuditActor: {
+            id: string | null;
+            /** @description `shell` (the desktop app), `local_admin` (the holder of the collector's token), `operator`, `console`, `collector` (itself), `stranger`. */
+            kind: string;
+            role: string | null;
+        };
+        /** @description An entry of the audit trail. */
+        AuditEntry: {
+            /** @description A stable name, such as `console_revoked`. */
+            action: string;
+            actor: components["schemas"]["AuditActor"];
+            /** @description Where the request came from. */
+            address: string | null;
+            /** Format: int64 */
+            at: number;
+            detail: Record<string, never>;
+            /** @description Over the entry and the hash of the one before it, in hexadecimal. */
+            hash: string;
+            /** @description `done`, `denied` or `failed`. */
+            outcome: string;
+            /**
+             * Format: int64
+             * @description From 1, without holes.
+             */
+            position: number;
+            subject: components["schemas"]["Subject"] | null;
+        };
+        AuditPage: {
+            /**
+             * Format: int64
+             * @description The newest entry that is signed and kept by consoles.
+             */
+            checkpoint: number;
+            /** @description The newest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            /** Format: int64 */
+            next: number | null;
+            /**
+             * Format: int64
+             * @description The newest entry of the trail.
+             */
+            position: number;
+            verified: components["schemas"]["VerifiedUpTo"] | null;
+        };
+        /** @description What a verification found. */
+        AuditVerified: {
+            /** Format: int64 */
+            at: number;
+            found: components["schemas"]["Verified"];
+            key: components["schemas"]["Pin"] | null;
+            sound: boolean;
+        };
         /**
          * @description How the other run was found.
          * @enum {string}
@@ -991,6 +1095,15 @@ export interface components {
             hardware: string | null;
             id: components["schemas"]["DeploymentId"];
             last_line: components["schemas"]["LastLine"] | null;
+            /** @description How many secrets were masked, by kind. */
+            masked: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description How many of them were masked only here: the agent is old, or is not ours.
+             */
+            masked_at_ingest: number;
             /** Format: int64 */
             missing_bytes: number;
             /** @description The console's name. */
@@ -1606,6 +1719,21 @@ export interface components {
          * @enum {string}
          */
         PresenceKind: "live" | "behind" | "offline" | "silent" | "ended";
+        /** @description Something that is not as it was written. */
+        Problem: {
+            /**
+             * Format: int64
+             * @description The first entry that may be concerned, by its position.
+             */
+            from: number;
+            /**
+             * Format: int64
+             * @description The last one.
+             */
+            to: number;
+            /** @description In a sentence. */
+            what: string;
+        };
         /** @description A piece of a query, in UTF-16 code units: `word`, `phrase`, `exact`, `regex`, `field`, `value`, `operator` or `bracket`. */
         QueryPart: {
             from: number;
@@ -1965,6 +2093,11 @@ export interface components {
          * @description The identity of a deployment's spool: random, made with it, kept in it.
          */
         StreamId: string;
+        /** @description What it was done to. */
+        Subject: {
+            id: string;
+            kind: string;
+        };
         /** @description `topic`: `fleet`, `deployment`, `window`, `records` or `search`. The other fields as the topic needs them. */
         Subscribe: {
             /**
@@ -2008,6 +2141,40 @@ export interface components {
             /** Format: int64 */
             expires_at: number;
             ticket: string;
+        };
+        /** @description What was found. */
+        Verified: {
+            /**
+             * Format: int64
+             * @description Signed points that it was held against.
+             */
+            checkpoints: number;
+            /** @description False: there was no time for all of it. */
+            complete: boolean;
+            /** Format: int64 */
+            entries: number;
+            hash: string;
+            key: components["schemas"]["Pin"] | null;
+            /**
+             * Format: int64
+             * @description Problems beside those.
+             */
+            more_problems: number;
+            /**
+             * Format: int64
+             * @description The last entry that was read, and its hash in hexadecimal.
+             */
+            position: number;
+            /** @description Empty: it is as it was written. */
+            problems: components["schemas"]["Problem"][];
+        };
+        /** @description How far the trail was found to be as it was written. */
+        VerifiedUpTo: {
+            /** Format: int64 */
+            at: number;
+            /** Format: int64 */
+            position: number;
+            sound: boolean;
         };
         /** @description What a viewer says. `id` is the viewer's choice, unique on the socket. */
         ViewerMessage: (components["schemas"]["Subscribe"] & {
@@ -2102,6 +2269,129 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description `operator`, `console`, `local_admin`, `shell`, `collector` or `stranger`. */
+                actor?: string;
+                /** @description Such as `console_revoked`. */
+                action?: string;
+                /** @description `done`, `denied` or `failed`. */
+                outcome?: string;
+                /** @description A kind of subject (`console`), or the id of one. */
+                subject?: string;
+                /** @description Microseconds since the Unix epoch. */
+                from?: number;
+                /** @description The moment behind the last one. */
+                to?: number;
+                /** @description Somewhere in the entry. */
+                text?: string;
+                /** @description The `next` of the page before. */
+                before?: number;
+                /** @description At most 500, 100 by default. */
+                limit?: number;
+                /** @description Of an export: `csv` (the default) or `jsonl`. */
+                format?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                /** @description `operator`, `console`, `local_admin`, `shell`, `collector` or `stranger`. */
+                actor?: string;
+                /** @description Such as `console_revoked`. */
+                action?: string;
+                /** @description `done`, `denied` or `failed`. */
+                outcome?: string;
+                /** @description A kind of subject (`console`), or the id of one. */
+                subject?: string;
+                /** @description Microseconds since the Unix epoch. */
+                from?: number;
+                /** @description The moment behind the last one. */
+                to?: number;
+                /** @description Somewhere in the entry. */
+                text?: string;
+                /** @description The `next` of the page before. */
+                before?: number;
+                /** @description At most 500, 100 by default. */
+                limit?: number;
+                /** @description Of an export: `csv` (the default) or `jsonl`. */
+                format?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    verify_all: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerified"];
+                };
+            };
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -96,6 +96,10 @@ export type Comparison = Schemas['Compared'];
 export type Signature = Schemas['Signature'];
 export type SignatureList = Schemas['SignatureList'];
 
+export type AuditEntry = Omit<Schemas['AuditEntry'], 'detail'> & { detail: Record<string, unknown> };
+export type AuditPage = Omit<Schemas['AuditPage'], 'entries'> & { entries: AuditEntry[] };
+export type AuditVerified = Schemas['AuditVerified'];
+
 /** Null does not limit. */
 export type RetentionPolicy = Required<Schemas['RetentionPolicy']>;
 export type Retention = Omit<Schemas['Retention'], 'policy'> & { policy: RetentionPolicy };

@@ -14,6 +14,7 @@ export type Route =
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
   | { name: 'signatures'; id: string | null }
+  | { name: 'audit'; query: string }
   | { name: 'settings' }
   | { name: 'unknown'; path: string };
 
@@ -24,6 +25,7 @@ export function parseRoute(hash: string): Route {
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
   if (parts[0] === 'fleet') return { name: 'fleet' };
   if (parts[0] === 'settings') return { name: 'settings' };
+  if (parts[0] === 'audit') return { name: 'audit', query: search };
   const query = new URLSearchParams(search);
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
   if (parts[0] === 'together') {
@@ -97,6 +99,10 @@ export function comparisonLink(id: string, other = 'last-good'): string {
 
 export function signaturesLink(id?: string): string {
   return id === undefined ? '#/signatures' : `#/signatures/${encodeURIComponent(id)}`;
+}
+
+export function auditLink(query = ''): string {
+  return query === '' ? '#/audit' : `#/audit?${query}`;
 }
 
 export function settingsLink(): string {

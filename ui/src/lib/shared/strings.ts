@@ -1,5 +1,6 @@
 /** Every sentence the UI says, in one place. English for now; a second language is a second catalogue. */
 import { bytes, count, plural } from './format';
+import { audit } from './strings-audit';
 import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
 import { comparison, retention, signatures, together } from './strings-runs';
@@ -243,6 +244,7 @@ export const t = {
   comparison,
   signatures,
   retention,
+  audit,
   exports: {
     menu: 'Copy and save',
     whole: 'Whole log',
