@@ -3,8 +3,7 @@
 use crate::ids::{ConsoleId, OperatorId, OrganisationId, VenueId};
 use serde::{Deserialize, Serialize};
 
-/// The organisation and venue that an actor's credential is bound to. It comes from the credential
-/// only, never from a request.
+/// The organisation and venue that something belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tenant {
     pub organisation_id: OrganisationId,
@@ -12,8 +11,39 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// The tenant of a collector that has only one.
+    /// Where everything belongs while a collector has one organisation and one venue.
     pub const SOLE: Self = Self { organisation_id: OrganisationId::SOLE, venue_id: VenueId::SOLE };
+}
+
+/// What an actor may see and do something in: all venues of an organisation, or one of them. It comes from the credential; a request
+/// may only name one venue of those that the credential is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    pub organisation_id: OrganisationId,
+    /// None: all of the organisation's.
+    pub venue_id: Option<VenueId>,
+}
+
+impl Scope {
+    /// All of the organisation that a collector has from its first start on.
+    pub const SOLE: Self = Self { organisation_id: OrganisationId::SOLE, venue_id: None };
+
+    /// All venues of an organisation.
+    pub const fn all(organisation_id: OrganisationId) -> Self {
+        Self { organisation_id, venue_id: None }
+    }
+
+    /// Whether what belongs to `tenant` lies within.
+    pub fn covers(self, tenant: Tenant) -> bool {
+        self.organisation_id == tenant.organisation_id
+            && self.venue_id.is_none_or(|venue| venue == tenant.venue_id)
+    }
+}
+
+impl From<Tenant> for Scope {
+    fn from(tenant: Tenant) -> Self {
+        Self { organisation_id: tenant.organisation_id, venue_id: Some(tenant.venue_id) }
+    }
 }
 
 /// What a person may do; each may do what those before it may.
@@ -47,25 +77,26 @@ impl std::fmt::Display for Role {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Actor {
     /// The desktop shell that embeds this collector, over its in-memory connection.
-    Shell { tenant: Tenant },
+    Shell { scope: Scope },
     /// The holder of the collector's local token.
-    LocalAdmin { tenant: Tenant },
+    LocalAdmin { scope: Scope },
     /// A console, writing its own streams.
     Console { tenant: Tenant, console_id: ConsoleId },
     /// A person who logged in.
-    Operator { tenant: Tenant, operator_id: OperatorId, role: Role },
+    Operator { scope: Scope, operator_id: OperatorId, role: Role },
     /// The collector itself, for what it does unasked.
-    Collector { tenant: Tenant },
+    Collector { scope: Scope },
 }
 
 impl Actor {
-    pub const fn tenant(&self) -> Tenant {
+    /// What this actor may see.
+    pub fn scope(&self) -> Scope {
         match self {
-            Self::Shell { tenant }
-            | Self::LocalAdmin { tenant }
-            | Self::Console { tenant, .. }
-            | Self::Operator { tenant, .. }
-            | Self::Collector { tenant } => *tenant,
+            Self::Shell { scope }
+            | Self::LocalAdmin { scope }
+            | Self::Operator { scope, .. }
+            | Self::Collector { scope } => *scope,
+            Self::Console { tenant, .. } => (*tenant).into(),
         }
     }
 }

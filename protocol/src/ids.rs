@@ -99,11 +99,11 @@ id!(
 );
 
 impl OrganisationId {
-    /// The organisation that everything belongs to while a collector has only one.
+    /// The one that a collector has from its first start on.
     pub const SOLE: Self = Self(Uuid::from_u128(1));
 }
 
 impl VenueId {
-    /// The venue that every console stands in while a collector has only one.
+    /// The first of the first organisation.
     pub const SOLE: Self = Self(Uuid::from_u128(1));
 }

@@ -36,7 +36,7 @@ pub mod secrets;
 pub mod tls;
 pub mod varint;
 
-pub use actor::{Actor, Role, Tenant};
+pub use actor::{Actor, Role, Scope, Tenant};
 pub use address::{Address, AddressError};
 pub use chain::Chain;
 pub use columns::{Frame, FrameBuilder};

@@ -3,7 +3,7 @@
 use super::signing::Hash;
 use crate::store::{ReadError, Row, Table, Value, Values};
 use deckport_protocol::rows::visible;
-use deckport_protocol::{Actor, Tenant};
+use deckport_protocol::{Actor, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use sha2::{Digest as _, Sha256};
@@ -47,10 +47,10 @@ pub enum Who {
 }
 
 impl Who {
-    fn tenant(&self) -> Tenant {
+    fn scope(&self) -> Scope {
         match self {
-            Self::Known(actor) => actor.tenant(),
-            Self::Stranger => Tenant::SOLE,
+            Self::Known(actor) => actor.scope(),
+            Self::Stranger => Scope::SOLE,
         }
     }
 
@@ -100,7 +100,7 @@ impl Entry {
 
     /// What the collector did unasked.
     pub fn own(action: &'static str) -> Self {
-        Self::by(&Actor::Collector { tenant: Tenant::SOLE }, action)
+        Self::by(&Actor::Collector { scope: Scope::SOLE }, action)
     }
 
     /// Where the request came from.
@@ -149,7 +149,7 @@ impl Entry {
 
     /// The entry as it stands in the chain, behind `previous`.
     pub(super) fn stored(&self, position: u64, at: i64, previous: &Hash) -> Stored {
-        let tenant = self.who.tenant();
+        let scope = self.who.scope();
         let mut detail = serde_json::to_string(&self.detail).unwrap_or_default();
         if detail.len() > DETAIL_BYTES {
             detail = r#"{"left_out":true}"#.to_owned();
@@ -157,8 +157,8 @@ impl Entry {
         let mut stored = Stored {
             position,
             at,
-            organisation_id: tenant.organisation_id.to_string(),
-            venue_id: tenant.venue_id.to_string(),
+            organisation_id: scope.organisation_id.to_string(),
+            venue_id: scope.venue_id.map(|venue| venue.to_string()).unwrap_or_default(),
             actor: self.who.text(),
             address: self.address.map(|address| address.to_string()),
             action: short(&self.action),

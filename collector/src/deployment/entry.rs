@@ -73,7 +73,6 @@ pub struct Inner {
 #[derive(Debug)]
 pub struct Entry {
     pub id: DeploymentId,
-    pub tenant: Tenant,
     pub head: StreamHead,
     inner: Mutex<Inner>,
     durable: watch::Sender<Durable>,
@@ -148,7 +147,6 @@ impl Inner {
 
 impl Entry {
     pub(super) fn new(
-        tenant: Tenant,
         head: StreamHead,
         fleet: watch::Sender<u64>,
         ring_limit: usize,
@@ -161,7 +159,6 @@ impl Entry {
         };
         Self {
             id: head.deployment_id,
-            tenant,
             head,
             inner: Mutex::new(inner),
             durable: watch::Sender::new(Durable::default()),
@@ -345,7 +342,7 @@ impl Entry {
             let descriptor = &known.machine.descriptor;
             let hardware = hardware(&descriptor.context);
             also.push(crate::fleet::seen(
-                self.tenant,
+                self.head.tenant,
                 descriptor.console_id,
                 &descriptor.console_name,
                 hardware.as_deref(),
@@ -353,7 +350,7 @@ impl Entry {
             ));
         }
         if folded.closed == Some(Outcome::Succeeded) {
-            also.extend(estimate::history(self.id, self.tenant, &known, received_at));
+            also.extend(estimate::history(self.id, self.head.tenant, &known, received_at));
         }
         let new = NewFrame {
             stream: self.head.stream,
@@ -401,8 +398,8 @@ impl Entry {
             table: &DEPLOYMENT,
             values: vec![
                 self.id.to_string().into(),
-                self.tenant.organisation_id.to_string().into(),
-                self.tenant.venue_id.to_string().into(),
+                self.head.tenant.organisation_id.to_string().into(),
+                self.head.tenant.venue_id.to_string().into(),
                 self.head.stream.0.into(),
                 summary.console_id.to_string().into(),
                 summary.name.into(),

@@ -73,13 +73,13 @@ impl Deployments {
         let rows = all
             .store
             .fetch(
-                "select id from deployment where (finished_at is null or updated_at > $1) and retired_at is null",
+                "select id, organisation_id from deployment where (finished_at is null or updated_at > $1) and retired_at is null",
                 [(now_us - BOARD_US).into()],
             )
             .await?;
         for row in &rows {
             let id: DeploymentId = row.parsed(0)?;
-            match all.get(Tenant::SOLE, id).await {
+            match all.get(Scope::all(row.parsed(1)?), id).await {
                 Err(error @ LogError::Damaged { .. }) => {
                     // One run that cannot be brought up to date is no reason to serve no other.
                     tracing::error!(deployment.id = %id, %error, "a deployment cannot be read; `store check` says more");
@@ -103,16 +103,16 @@ impl Deployments {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, tenant: Tenant, id: DeploymentId) -> Option<Arc<Entry>> {
+    fn known(&self, scope: Scope, id: DeploymentId) -> Option<Arc<Entry>> {
         let entry = self.entries().get(&id).cloned()?;
-        (entry.tenant.organisation_id == tenant.organisation_id).then_some(entry)
+        scope.covers(entry.head.tenant).then_some(entry)
     }
 
-    fn entry(&self, tenant: Tenant, head: &StreamHead) -> Arc<Entry> {
+    fn entry(&self, head: &StreamHead) -> Arc<Entry> {
         let mut entries = self.entries();
         let make = || {
             let (fleet, ring) = (self.fleet.clone(), self.ring_limit);
-            Arc::new(Entry::new(tenant, head.clone(), fleet, ring, self.silence_after_us))
+            Arc::new(Entry::new(head.clone(), fleet, ring, self.silence_after_us))
         };
         Arc::clone(entries.entry(head.deployment_id).or_insert_with(make))
     }
@@ -120,15 +120,15 @@ impl Deployments {
     /// The deployment, from memory or from the disk.
     pub async fn get(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         id: DeploymentId,
     ) -> Result<Option<Arc<Entry>>, LogError> {
-        if let Some(entry) = self.known(tenant, id)
+        if let Some(entry) = self.known(scope, id)
             && !(entry.known().is_none() && entry.needs_restoring())
         {
             return Ok(Some(entry));
         }
-        let Some(head) = self.log.head(tenant, id).await? else { return Ok(None) };
+        let Some(head) = self.log.head(scope, id).await? else { return Ok(None) };
         let retired = self
             .store
             .fetch_one(
@@ -139,7 +139,7 @@ impl Deployments {
         if retired.is_some() {
             return Ok(None);
         }
-        let entry = self.entry(tenant, &head);
+        let entry = self.entry(&head);
         self.restore(&entry, None).await?;
         Ok(Some(entry))
     }
@@ -148,11 +148,10 @@ impl Deployments {
     /// recorded already.
     pub async fn open_stream(
         &self,
-        tenant: Tenant,
         head: StreamHead,
         hello: &Hello,
     ) -> Result<Arc<Entry>, LogError> {
-        let entry = self.entry(tenant, &head);
+        let entry = self.entry(&head);
         let descriptor = Descriptor {
             console_id: hello.console_id,
             console_name: hello.console_name.clone(),
@@ -164,7 +163,7 @@ impl Deployments {
         };
         self.restore(&entry, Some(descriptor)).await?;
         let template = hello.template.clone().unwrap_or_default();
-        let estimates = Estimates::load(&self.store, tenant, &template).await?;
+        let estimates = Estimates::load(&self.store, head.tenant, &template).await?;
         entry.lock().estimates = estimates.map(Arc::new);
         Ok(entry)
     }
@@ -229,7 +228,7 @@ impl Deployments {
             entry.lock().seen = None;
         }
         if !ended {
-            let estimates = Estimates::load(&self.store, entry.tenant, &template).await?;
+            let estimates = Estimates::load(&self.store, entry.head.tenant, &template).await?;
             entry.lock().estimates = estimates.map(Arc::new);
         }
         Ok(())
@@ -249,8 +248,8 @@ impl Deployments {
     }
 
     /// Everything on the live board, newest first.
-    pub fn board(&self, tenant: Tenant) -> Vec<DeploymentSummary> {
-        let mut all = self.changed(tenant, None).0;
+    pub fn board(&self, scope: Scope) -> Vec<DeploymentSummary> {
+        let mut all = self.changed(scope, None).0;
         all.sort_unstable_by_key(|summary| std::cmp::Reverse((summary.started_at, summary.id)));
         all.truncate(BOARD);
         all
@@ -259,7 +258,7 @@ impl Deployments {
     /// What changed since the fleet's version `since`, and what is no longer on the board.
     pub fn changed(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         since: Option<u64>,
     ) -> (Vec<DeploymentSummary>, Vec<DeploymentId>) {
         let now_us = self.now_us();
@@ -267,7 +266,7 @@ impl Deployments {
             .entries()
             .values()
             .filter(|entry| since.is_none_or(|v| entry.changed.load(Ordering::Acquire) > v))
-            .filter(|entry| entry.tenant.organisation_id == tenant.organisation_id)
+            .filter(|entry| scope.covers(entry.head.tenant))
             .cloned()
             .collect();
         let old = now_us - BOARD_US;
@@ -321,7 +320,7 @@ impl Deployments {
     /// Deployments, newest first, behind the cursor; and the cursor behind the last one.
     pub async fn list(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         state: Option<&str>,
         before: Option<(i64, String)>,
         limit: u32,
@@ -332,13 +331,14 @@ impl Deployments {
             .fetch(
                 "select id, started_at, document from deployment where organisation_id = $1 and retired_at is null \
                  and ($2 is null or state = $2) and (started_at, id) < ($3, $4) \
-                 order by started_at desc, id desc limit $5",
+                 and ($6 is null or venue_id = $6) order by started_at desc, id desc limit $5",
                 [
-                    tenant.organisation_id.to_string().into(),
+                    scope.organisation_id.to_string().into(),
                     state.into(),
                     before_at.into(),
                     before_id.into(),
                     i64::from(limit).into(),
+                    scope.venue_id.map(|venue| venue.to_string()).into(),
                 ],
             )
             .await?;
@@ -347,7 +347,7 @@ impl Deployments {
         let mut next = None;
         for row in &rows {
             let (id, at) = (row.text(0)?, row.int(1)?);
-            let in_memory = id.parse().ok().and_then(|id| self.known(tenant, id));
+            let in_memory = id.parse().ok().and_then(|id| self.known(scope, id));
             let summary = in_memory.and_then(|entry| entry.summary(now_us));
             let document = row.text(2)?;
             if let Some(summary) = summary.or_else(|| serde_json::from_str(&document).ok()) {

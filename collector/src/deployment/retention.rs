@@ -68,8 +68,8 @@ const ENDED: &str = "select id, stream, state, finished_at, document from deploy
 
 impl Deployments {
     /// The policy that holds.
-    pub async fn retention_policy(&self, tenant: Tenant) -> Result<RetentionPolicy, LogError> {
-        let key = format!("retention:{}", tenant.organisation_id);
+    pub async fn retention_policy(&self, organisation: OrganisationId) -> Result<RetentionPolicy, LogError> {
+        let key = format!("retention:{organisation}");
         let sql = "select value from meta where key = $1";
         let row = self.store.fetch_one(sql, [key.into()]).await?;
         let stored = row.map(|row| row.text(0)).transpose()?;
@@ -77,16 +77,16 @@ impl Deployments {
     }
 
     /// What is kept now.
-    pub async fn retention(&self, tenant: Tenant) -> Result<Retention, LogError> {
+    pub async fn retention(&self, organisation: OrganisationId) -> Result<Retention, LogError> {
         let sql = "select count(*), min(started_at) from deployment \
              where organisation_id = $1 and retired_at is null";
-        let row = self.store.fetch_one(sql, [tenant.organisation_id.to_string().into()]).await?;
+        let row = self.store.fetch_one(sql, [organisation.to_string().into()]).await?;
         let (deployments, oldest_at) = match row {
             Some(row) => (row.count(0)?, row.maybe_int(1)?),
             None => (0, None),
         };
         Ok(Retention {
-            policy: self.retention_policy(tenant).await?,
+            policy: self.retention_policy(organisation).await?,
             stored_bytes: self.log.stored().stored_bytes,
             deployments,
             oldest_at,
@@ -96,7 +96,7 @@ impl Deployments {
     /// Sets the policy. It is applied within the hour, and at once by [`Self::give_back`].
     pub async fn set_retention(
         &self,
-        tenant: Tenant,
+        organisation: OrganisationId,
         policy: RetentionPolicy,
         pen: Pen<'_>,
     ) -> Result<(), LogError> {
@@ -104,7 +104,7 @@ impl Deployments {
             sql: "insert into meta (key, value) values ($1, $2) \
                   on conflict (key) do update set value = excluded.value",
             values: vec![
-                format!("retention:{}", tenant.organisation_id).into(),
+                format!("retention:{organisation}").into(),
                 serde_json::to_string(&policy).unwrap_or_default().into(),
             ],
         };
@@ -115,10 +115,10 @@ impl Deployments {
     /// What a policy would give back now.
     pub async fn retention_preview(
         &self,
-        tenant: Tenant,
+        organisation: OrganisationId,
         policy: RetentionPolicy,
     ) -> Result<RetentionPreview, LogError> {
-        let due = self.due(tenant, policy).await?;
+        let due = self.due(organisation, policy).await?;
         let mut preview =
             RetentionPreview { deployments: 0, bytes: 0, rows: 0, oldest: Vec::new() };
         for run in due {
@@ -139,12 +139,12 @@ impl Deployments {
     /// whoever wants something of their logs.
     pub async fn give_back(
         &self,
-        tenant: Tenant,
+        organisation: OrganisationId,
         last_look: impl Future<Output = Result<(), LogError>>,
     ) -> Result<Vec<StreamKey>, LogError> {
-        let policy = self.retention_policy(tenant).await?;
-        self.finish_giving_back(tenant).await?;
-        let due = self.due(tenant, policy).await?;
+        let policy = self.retention_policy(organisation).await?;
+        self.finish_giving_back(organisation).await?;
+        let due = self.due(organisation, policy).await?;
         if !due.is_empty() {
             last_look.await?;
         }
@@ -181,10 +181,10 @@ impl Deployments {
     }
 
     /// What a former process began.
-    async fn finish_giving_back(&self, tenant: Tenant) -> Result<(), LogError> {
+    async fn finish_giving_back(&self, organisation: OrganisationId) -> Result<(), LogError> {
         let sql =
             "select stream from deployment where organisation_id = $1 and retired_at is not null";
-        let rows = self.store.fetch(sql, [tenant.organisation_id.to_string().into()]).await?;
+        let rows = self.store.fetch(sql, [organisation.to_string().into()]).await?;
         for row in &rows {
             let stream = StreamKey(row.int(0)?);
             if self.log.has_blocks(stream) {
@@ -216,8 +216,8 @@ impl Deployments {
     }
 
     /// Runs that a policy does not keep, the oldest first.
-    async fn due(&self, tenant: Tenant, policy: RetentionPolicy) -> Result<Vec<Ended>, LogError> {
-        let rows = self.store.fetch(ENDED, [tenant.organisation_id.to_string().into()]).await?;
+    async fn due(&self, organisation: OrganisationId, policy: RetentionPolicy) -> Result<Vec<Ended>, LogError> {
+        let rows = self.store.fetch(ENDED, [organisation.to_string().into()]).await?;
         let now_us = self.now_us();
         let mut kept: Vec<Ended> = Vec::new();
         let mut due = Vec::new();

@@ -260,21 +260,27 @@ impl Log {
     /// The stream of a deployment, if it has one.
     pub async fn head(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         deployment: DeploymentId,
     ) -> Result<Option<StreamHead>, LogError> {
         let row = self
             .store
             .fetch_one(
-                "select stream, stream_id, incarnation, quarantined_why from stream \
-                 where deployment_id = $1 and organisation_id = $2",
-                [deployment.to_string().into(), tenant.organisation_id.to_string().into()],
+                "select stream, stream_id, incarnation, quarantined_why, organisation_id, venue_id \
+                 from stream where deployment_id = $1 and organisation_id = $2 \
+                 and ($3 is null or venue_id = $3)",
+                [
+                    deployment.to_string().into(),
+                    scope.organisation_id.to_string().into(),
+                    scope.venue_id.map(|venue| venue.to_string()).into(),
+                ],
             )
             .await?;
         let head = |row: Values| {
             Ok(StreamHead {
                 stream: StreamKey(row.int(0)?),
                 deployment_id: deployment,
+                tenant: Tenant { organisation_id: row.parsed(4)?, venue_id: row.parsed(5)? },
                 stream_id: row.parsed(1)?,
                 incarnation: row.count(2)?,
                 quarantined: row.maybe_text(3)?.map(|why| why.as_ref().to_owned()),
@@ -311,7 +317,8 @@ impl Log {
         };
         let write = Write { statements: vec![statement], ..Write::default() };
         self.store.writer().write(write).await?;
-        let head = self.head(tenant, deployment).await?;
+        // A console that was moved goes on with what it began where it stood.
+        let head = self.head(Scope::all(tenant.organisation_id), deployment).await?;
         head.ok_or_else(|| ReadError::unexpected("the stream was recorded and is not there").into())
     }
 

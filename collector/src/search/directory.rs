@@ -6,7 +6,7 @@
 use crate::log::StreamKey;
 use crate::query::RunOutcome;
 use crate::store::{ReadError, Store};
-use deckport_protocol::{ConsoleId, DeploymentId, OrganisationId, Tenant};
+use deckport_protocol::{ConsoleId, DeploymentId, Scope, Tenant};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct Run {
     pub stream: StreamKey,
     pub id: DeploymentId,
-    pub organisation: OrganisationId,
+    pub tenant: Tenant,
     pub console_id: ConsoleId,
     pub console: Arc<str>,
     pub template: Arc<str>,
@@ -43,15 +43,15 @@ pub(super) struct Directory(tokio::sync::Mutex<Known>);
 /// Rows are committed a little later than they say, and not quite in that order.
 const LATE_US: i64 = 10_000_000;
 
-const CHANGED: &str = "select stream, id, organisation_id, console_id, name, template, state, updated_at \
+const CHANGED: &str = "select stream, id, organisation_id, venue_id, console_id, name, template, state, updated_at \
      from deployment where (updated_at >= $1 or stream > $2) and retired_at is null";
 
 impl Directory {
-    /// All runs of a tenant, as of now.
+    /// All runs in a scope, as of now.
     pub(super) async fn runs(
         &self,
         store: &Store,
-        tenant: Tenant,
+        scope: Scope,
     ) -> Result<Vec<Arc<Run>>, ReadError> {
         let mut known = self.0.lock().await;
         // New runs also by their number: a clock may have been set back.
@@ -61,17 +61,17 @@ impl Directory {
             let run = Run {
                 stream: StreamKey(row.int(0)?),
                 id: row.parsed(1)?,
-                organisation: row.parsed(2)?,
-                console_id: row.parsed(3)?,
-                console: row.text(4)?,
-                template: row.text(5)?,
-                state: row.text(6)?,
+                tenant: Tenant { organisation_id: row.parsed(2)?, venue_id: row.parsed(3)? },
+                console_id: row.parsed(4)?,
+                console: row.text(5)?,
+                template: row.text(6)?,
+                state: row.text(7)?,
             };
-            known.until = known.until.max(row.int(7)?);
+            known.until = known.until.max(row.int(8)?);
             known.runs.insert(run.stream, Arc::new(run));
         }
-        let of_tenant = |run: &&Arc<Run>| run.organisation == tenant.organisation_id;
-        Ok(known.runs.values().filter(of_tenant).cloned().collect())
+        let within = |run: &&Arc<Run>| scope.covers(run.tenant);
+        Ok(known.runs.values().filter(within).cloned().collect())
     }
 
     /// The run is no more.
