@@ -56,7 +56,7 @@ export const roles = {
 export const connections = {
   title: 'Connections',
   subtitle: (n: number) => plural(n, 'collector', 'collectors'),
-  switcher: (name: string, health: string) => `${name}, ${health}. Switch collector, account`,
+  switcher: 'Collectors and account',
   heading: 'Collectors',
   manage: 'Connections…',
   account: 'Your account',
