@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { AGENT, Stage, until } from './collector.mjs';
+import { connectionChecks } from './connections.mjs';
 import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
 import { trustChecks } from './trust.mjs';
@@ -346,6 +347,8 @@ async function main() {
 
   const viewer = { ready: viewerReady, rowShown, number: (page, name) => number(page, name), VIEWER };
   await historyChecks({ stage, check, open, look, assertNotWide, viewer, DESK, PHONE });
+
+  await connectionChecks({ check, open, look, assertNotWide, DESK, PHONE });
 
   await trustChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 

@@ -155,6 +155,7 @@ export const connections = {
   ownCode: 'Its code',
   ownCodeNote: 'The other app shows the same, or it is not this collector.',
   ownKey: 'Its key',
+  ownMore: 'As a link; the key alone',
   ownOperators: 'Whoever uses it needs a login here:',
   ownNone: 'This collector listens nowhere, so no other app can reach it.',
   ownWait: 'The collector has not answered yet.',
