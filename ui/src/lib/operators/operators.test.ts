@@ -21,11 +21,11 @@ describe('roles', () => {
 
 describe('passwords', () => {
   it('that are made fit, and differ', () => {
-    const made = Array.from({ length: 50 }, generated);
+    const made = Array.from({ length: 50 }, () => generated('a'));
     expect(new Set(made).size).toBe(50);
     for (const one of made) {
       expect(one).toMatch(/^([2-9a-km-z]{4}-){3}[2-9a-km-z]{4}$/);
-      expect(unfit(one, 'ada')).toBeNull();
+      expect(unfit(one, 'a')).toBeNull();
     }
   });
 
