@@ -63,6 +63,13 @@ struct Open {
     leave: CancellationToken,
 }
 
+impl Open {
+    /// As it is kept now: the operator may have logged in by another name.
+    fn kept(&self) -> Kept {
+        Kept { login: self.remote.login(), ..self.kept.clone() }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
@@ -91,7 +98,7 @@ impl Remotes {
     }
 
     fn open(&self, kept: Kept, address: Address, session: Option<String>) -> Option<Opened> {
-        let remote = Arc::new(Remote::new(address, session)?);
+        let remote = Arc::new(Remote::new(address, kept.login.clone(), session)?);
         let connection = Connection::remote(&kept.id, &kept.name, remote.clone());
         let leave = self.leave.child_token();
         let open = Open { kept, remote: remote.clone(), leave: leave.clone() };
@@ -101,8 +108,7 @@ impl Remotes {
 
     fn store(&self) -> Result<(), KeptError> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<_> =
-            open.iter().map(|open| (open.kept.clone(), open.remote.session())).collect();
+        let all: Vec<_> = open.iter().map(|open| (open.kept(), open.remote.session())).collect();
         drop(open);
         self.shelf.write(&all)
     }
@@ -152,7 +158,7 @@ impl Remotes {
         };
         let remote = found.ok_or_else(|| RemoteError::Unknown(id.chars().take(64).collect()))?;
         let entered = enter(remote.address(), login).await?;
-        remote.set_session(Some(entered.token));
+        remote.entered(login.login.clone(), entered.token);
         Ok(self.store()?)
     }
 
@@ -194,7 +200,8 @@ struct Entered {
 
 /// Logs in at the holder of the address's pinned key.
 async fn enter(address: &Address, login: &Login) -> Result<Entered, RemoteError> {
-    let remote = Remote::new(address.clone(), None).ok_or(RemoteError::NoPin)?;
+    let remote =
+        Remote::new(address.clone(), login.login.clone(), None).ok_or(RemoteError::NoPin)?;
     let connection = Connection::remote("entering", "entering", Arc::new(remote));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let body = serde_json::json!({
@@ -301,9 +308,16 @@ mod tests {
         let there = collector(data.path(), port).await;
         stands(&connection, |standing| matches!(standing, Standing::Ready { .. })).await;
 
+        // By another name from now on, which is kept.
+        let_in(&there, "bob").await;
+        let bob = Login { login: "bob".into(), ..login("three blind mice") };
+        remotes.enter(&connection.id, &bob).await.unwrap();
+        assert_eq!(connection.describe().login.as_deref(), Some("bob"));
+
         // The next start of the app finds it, and does not ask for a password.
         let next = Remotes::new(Shelf::at(own.path()), CancellationToken::new());
         let (connection, remote, leave) = next.open_kept().pop().unwrap();
+        assert_eq!(connection.describe().login.as_deref(), Some("bob"));
         tokio::spawn(remote::keep(connection.clone(), remote, leave));
         stands(&connection, |standing| matches!(standing, Standing::Ready { .. })).await;
         next.remove(&connection.id).await.unwrap();
@@ -312,6 +326,8 @@ mod tests {
         );
         let gone = http::fetch(&connection, http::Ask::get("/api/v1/info")).await.unwrap();
         assert_eq!(gone.status, 401, "the session there is over");
+        let live = crate::connection::socket::open(&connection).await;
+        assert_eq!(live.unwrap_err(), ConnectionError::Unauthorized);
         there.shutdown().await.unwrap();
     }
 

@@ -6,7 +6,7 @@
 //! A keeper asks the collector how it is every few seconds and tells how the connection stands; whatever else happens on it (a
 //! request that is refused, say) makes it ask at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deckport_protocol::address::Transport;
@@ -30,9 +30,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Remote {
     address: Address,
     pin: Pin,
-    session: Mutex<Option<String>>,
+    known: Mutex<Known>,
     standing: watch::Sender<Standing>,
     asks: Notify,
+}
+
+/// By what the operator is known there.
+#[derive(Debug, Clone)]
+struct Known {
+    login: String,
+    session: Option<String>,
 }
 
 /// Why somebody who answers is not the collector that is meant, with what to compare.
@@ -43,24 +50,32 @@ pub(crate) struct Found {
 
 impl Remote {
     /// None: the address has no pin.
-    pub(crate) fn new(address: Address, session: Option<String>) -> Option<Remote> {
+    pub(crate) fn new(address: Address, login: String, session: Option<String>) -> Option<Remote> {
         let Transport::Tls { pin: Some(pin) } = address.transport else { return None };
-        let session = Mutex::new(session);
+        let known = Mutex::new(Known { login, session });
         let standing = watch::Sender::new(Standing::Starting);
-        Some(Remote { address, pin, session, standing, asks: Notify::new() })
+        Some(Remote { address, pin, known, standing, asks: Notify::new() })
     }
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// By what the operator is known there.
-    pub(crate) fn session(&self) -> Option<String> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_session(&self, session: Option<String>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    pub(crate) fn login(&self) -> String {
+        self.known().login.clone()
+    }
+
+    pub(crate) fn session(&self) -> Option<String> {
+        self.known().session.clone()
+    }
+
+    /// The operator logged in, perhaps by another name than before.
+    pub(crate) fn entered(&self, login: String, session: String) {
+        *self.known() = Known { login, session: Some(session) };
         self.asks.notify_one();
     }
 

@@ -1,6 +1,14 @@
 /** Builders and a headless host for unit tests. Browser tests run against the real collector. */
 import type { DeploymentSummary, Phase, Row, SearchHit } from '../lib/api/types';
-import type { Connection, Host, HostRequest, HostResponse, LiveHandlers, LiveSocket } from '../lib/host';
+import type {
+  Connection,
+  Host,
+  HostRequest,
+  HostResponse,
+  LiveHandlers,
+  LiveSocket,
+  Login,
+} from '../lib/host';
 
 export const NOW = 1_763_900_000_000_000;
 
@@ -95,7 +103,7 @@ export type Answer = (request: HostRequest) => { status?: number; body: unknown 
 
 /** A host whose requests are answered by a function and whose sockets the test drives. */
 export class FakeHost implements Host {
-  readonly kind = 'browser';
+  readonly kind: Host['kind'] = 'browser';
   requests: HostRequest[] = [];
   sockets: { sent: Record<string, unknown>[]; handlers: LiveHandlers; closed: boolean }[] = [];
   refuse: Error | null = null;
@@ -110,6 +118,16 @@ export class FakeHost implements Host {
     this.requests.push(request);
     const { status = 200, body } = this.answer(request);
     return { status, headers: {}, body: JSON.stringify(body) };
+  }
+
+  /** What logging in says no with, the next first. */
+  refusals: Error[] = [];
+  logins: Login[] = [];
+
+  async enter(_connection: string, login: Login): Promise<void> {
+    this.logins.push(login);
+    const refusal = this.refusals.shift();
+    if (refusal) throw refusal;
   }
 
   async live(_connection: string, handlers: LiveHandlers): Promise<LiveSocket> {

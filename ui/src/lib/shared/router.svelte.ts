@@ -9,12 +9,16 @@ export const TOGETHER_MOST = 4;
 export type Route =
   | { name: 'live' }
   | { name: 'deployment'; id: string; seq: number | null; row?: number }
-  | { name: 'fleet' }
+  /** `find`: what the consoles are filtered by. */
+  | { name: 'fleet'; find: string }
   | { name: 'history'; q: string }
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
   | { name: 'signatures'; id: string | null }
   | { name: 'audit'; query: string }
+  | { name: 'operators' }
+  /** `add`: the address that is offered for adding; null: nothing is added. */
+  | { name: 'connections'; add: string | null }
   | { name: 'settings' }
   | { name: 'unknown'; path: string };
 
@@ -23,10 +27,12 @@ export function parseRoute(hash: string): Route {
   const [path = '', search = ''] = raw.split('?', 2);
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
-  if (parts[0] === 'fleet') return { name: 'fleet' };
   if (parts[0] === 'settings') return { name: 'settings' };
   if (parts[0] === 'audit') return { name: 'audit', query: search };
+  if (parts[0] === 'operators') return { name: 'operators' };
   const query = new URLSearchParams(search);
+  if (parts[0] === 'fleet') return { name: 'fleet', find: query.get('find') ?? '' };
+  if (parts[0] === 'connections') return { name: 'connections', add: query.get('add') };
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
   if (parts[0] === 'together') {
     const view = query.get('view') ?? '';
@@ -69,8 +75,8 @@ export function liveLink(): string {
   return '#/live';
 }
 
-export function fleetLink(): string {
-  return '#/fleet';
+export function fleetLink(find = ''): string {
+  return find === '' ? '#/fleet' : `#/fleet?find=${encodeURIComponent(find)}`;
 }
 
 export function deploymentLink(id: string, seq?: number): string {
@@ -103,6 +109,25 @@ export function signaturesLink(id?: string): string {
 
 export function auditLink(query = ''): string {
   return query === '' ? '#/audit' : `#/audit?${query}`;
+}
+
+export function operatorsLink(): string {
+  return '#/operators';
+}
+
+/** With the address of a collector that is to be added. */
+export function connectionsLink(add?: string): string {
+  return add === undefined ? '#/connections' : `#/connections?add=${encodeURIComponent(add)}`;
+}
+
+/** Routes that show something of one collector, which another does not have. */
+export function isOfOneCollector(route: Route): boolean {
+  return (
+    route.name === 'deployment' ||
+    route.name === 'comparison' ||
+    (route.name === 'together' && route.runs.length > 0) ||
+    (route.name === 'signatures' && route.id !== null)
+  );
 }
 
 export function settingsLink(): string {

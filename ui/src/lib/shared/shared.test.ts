@@ -89,7 +89,11 @@ describe('routes', () => {
     ],
     ['#/compare/a-b', { name: 'comparison', id: 'a-b', other: 'last-good' }],
     ['#/signatures', { name: 'signatures', id: null }],
-    ['#/fleet', { name: 'fleet' }],
+    ['#/fleet', { name: 'fleet', find: '' }],
+    ['#/fleet?find=Bay%2012', { name: 'fleet', find: 'Bay 12' }],
+    ['#/operators', { name: 'operators' }],
+    ['#/connections', { name: 'connections', add: null }],
+    ['#/connections?add=https%3A%2F%2Fhq', { name: 'connections', add: 'https://hq' }],
     ['#/rollouts', { name: 'unknown', path: 'rollouts' }],
   ])('%s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
   it('come back from their links', () => {
