@@ -5,7 +5,7 @@ use crate::api::{App, IMPORTS, router};
 use crate::audit::{Audit, Entry, OpenAuditError};
 use crate::auth::{
     Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords, Tickets,
-    TokenError, tls_server,
+    TokenError, Venues, tls_server,
 };
 use crate::config::Config;
 use crate::content::Content;
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::search::Search;
 use crate::server::{Server, Spoken};
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
-use deckport_protocol::{Pin, ServerEpoch, Tenant};
+use deckport_protocol::{Pin, ServerEpoch};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,7 +142,8 @@ impl Collector {
         let passwords = Passwords::new().ok_or(TokenError::Random)?;
         let operators = Operators::open(Arc::clone(&store), passwords).await?;
         let tickets = Tickets::default();
-        let auth = Arc::new(Auth { local, tickets, authority, enrolment, operators });
+        let venues = Arc::new(Venues::open(&store, &config.venue).await?);
+        let auth = Arc::new(Auth { local, tickets, authority, enrolment, operators, venues });
         let server_epoch = epoch(&store).await?;
         let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
         storage.spawn(log.clone().keep_sealing(storage_stop.clone()));
@@ -159,7 +160,7 @@ impl Collector {
             stop: stop.clone(),
         };
         let log = deployments.log().clone();
-        let search = Arc::new(Search::new(Arc::clone(&store), log, config.venue.clone()));
+        let search = Arc::new(Search::new(Arc::clone(&store), log, Arc::clone(&auth.venues)));
         let live = Live::new(
             Arc::clone(&config),
             Arc::clone(&deployments),
@@ -208,7 +209,8 @@ impl Collector {
                 Spoken { tls: Arc::new(tls), plain: config.plain_http, pin: auth.authority.pin() };
             tasks.spawn(server.clone().accept(listener, spoken));
         }
-        tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, stop.clone()));
+        let venues = Arc::clone(&auth.venues);
+        tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, venues, stop.clone()));
         tasks.spawn(renew(
             Arc::clone(&auth),
             Arc::clone(&audit),
@@ -381,6 +383,7 @@ async fn give_back(
     deployments: Arc<Deployments>,
     signatures: Arc<Signatures>,
     search: Arc<Search>,
+    venues: Arc<Venues>,
     stop: CancellationToken,
 ) {
     const EVERY: Duration = Duration::from_secs(3600);
@@ -391,15 +394,17 @@ async fn give_back(
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let last_look = signatures.catch_up(Tenant::SOLE);
-        match deployments.give_back(Tenant::SOLE, last_look).await {
-            Ok(gone) => {
-                for stream in gone {
-                    search.forget(stream).await;
+        for organisation in venues.organisations() {
+            let last_look = signatures.catch_up(organisation.id);
+            match deployments.give_back(organisation.id, last_look).await {
+                Ok(gone) => {
+                    for stream in gone {
+                        search.forget(stream).await;
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "logs could not be given back; tried again in an hour");
+                Err(error) => {
+                    tracing::warn!(%error, "logs could not be given back; tried again in an hour");
+                }
             }
         }
     }

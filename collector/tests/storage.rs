@@ -15,7 +15,7 @@ use deckport_collector::store::Store;
 use deckport_collector::{Collector, StartError};
 use deckport_protocol::rows::{Row, RowDeriver, RowFact, RowRenderer, RowSink};
 use deckport_protocol::{
-    Body, ErrorCode, Event, Frame, Level, Limits, Outcome, Output, Record, Refusal, Tenant,
+    Body, ErrorCode, Event, Frame, Level, Limits, Outcome, Output, Record, Refusal, Scope, Tenant,
 };
 use proptest::prelude::*;
 use sqlx::Connection as _;
@@ -428,7 +428,7 @@ async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) 
     let hello = &run.hello;
     let claimed = log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, 1, 0).await;
     let entry =
-        opened.deployments.open_stream(Tenant::SOLE, claimed.unwrap(), hello).await.unwrap();
+        opened.deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
     let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
     let (link, _orders) = entry.claim(1, 0, why).unwrap();
     let last = *lines.end();
@@ -507,7 +507,7 @@ async fn model(
         let log = deployments.log();
         let claimed =
             log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, incarnation, 0).await;
-        let entry = deployments.open_stream(Tenant::SOLE, claimed.unwrap(), hello).await.unwrap();
+        let entry = deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
         let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
         let (link, _orders) = entry.claim(incarnation, 0, why).unwrap();
         assert_eq!(entry.durable().seq, (records.len() - rest.len()) as u64);
@@ -532,7 +532,7 @@ async fn model(
     }
     let expected = naive(&records);
     let log = opened.deployments.log();
-    let entry = opened.deployments.get(Tenant::SOLE, run.hello.deployment_id).await;
+    let entry = opened.deployments.get(Scope::SOLE, run.hello.deployment_id).await;
     let entry = entry.unwrap().unwrap();
     let summary = entry.summary(0).unwrap();
     assert_eq!(summary.rows, expected.len() as u64);

@@ -9,7 +9,7 @@ use crate::deployment::{Deployments, Entry};
 use crate::log::{Log, LogError, StreamKey};
 use crate::store::{Store, WriteError};
 use deckport_protocol::rows::RowKind;
-use deckport_protocol::{DeploymentId, Tenant};
+use deckport_protocol::{DeploymentId, Scope};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl From<&DeploymentSummary> for RunRef {
 /// The last run of the same template that succeeded before this one began: on the same hardware, if there is one.
 pub async fn last_good(
     store: &Store,
-    tenant: Tenant,
+    scope: Scope,
     this: &DeploymentSummary,
 ) -> Result<Option<(DeploymentId, Chosen)>, LogError> {
     let row = store
@@ -78,14 +78,16 @@ pub async fn last_good(
              where deployment.organisation_id = $1 and deployment.template = $2 \
              and deployment.state = 'succeeded' and deployment.started_at < $3 \
              and deployment.retired_at is null and deployment.id <> $4 \
+             and ($6 is null or deployment.venue_id = $6) \
              order by case when console.hardware = $5 then 0 else 1 end, \
              deployment.started_at desc limit 1",
             [
-                tenant.organisation_id.to_string().into(),
+                scope.organisation_id.to_string().into(),
                 this.template.as_str().into(),
                 this.started_at.into(),
                 this.id.to_string().into(),
                 this.hardware.as_deref().into(),
+                scope.venue_id.map(|venue| venue.to_string()).into(),
             ],
         )
         .await?;

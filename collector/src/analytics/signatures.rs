@@ -9,7 +9,7 @@ use crate::deployment::Deployments;
 use crate::deployment::view::DeploymentSummary;
 use crate::log::LogError;
 use crate::store::{Row, Store, Table, Values, Write};
-use deckport_protocol::{DeploymentId, Tenant};
+use deckport_protocol::{DeploymentId, OrganisationId, Scope};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,6 +109,7 @@ const ALL: &str = "select signature.id, signature.title, signature.version, \
      and signature_run.organisation_id = signature.organisation_id \
      join deployment on deployment.id = signature_run.deployment_id \
      where signature.organisation_id = $1 and ($2 is null or signature.id = $2) \
+     and ($3 is null or deployment.venue_id = $3) \
      order by signature_run.at desc, signature_run.deployment_id";
 
 const FIXED: &str = "select deployment.id, deployment.name, deployment.finished_at from deployment \
@@ -123,10 +124,11 @@ impl Signatures {
     }
 
     /// All signatures, or one; the latest first.
-    pub async fn list(&self, tenant: Tenant, id: Option<&str>) -> Result<Vec<Signature>, LogError> {
-        self.catch_up(tenant).await?;
-        let organisation = tenant.organisation_id.to_string();
-        let rows = self.store.fetch(ALL, [organisation.into(), id.into()]).await?;
+    pub async fn list(&self, scope: Scope, id: Option<&str>) -> Result<Vec<Signature>, LogError> {
+        self.catch_up(scope.organisation_id).await?;
+        let organisation = scope.organisation_id.to_string();
+        let venue = scope.venue_id.map(|venue| venue.to_string());
+        let rows = self.store.fetch(ALL, [organisation.into(), id.into(), venue.into()]).await?;
         let mut order: Vec<String> = Vec::new();
         let mut found: BTreeMap<String, Signature> = BTreeMap::new();
         for row in &rows {
@@ -162,7 +164,7 @@ impl Signatures {
         for id in order {
             if let Some(mut signature) = found.remove(&id) {
                 signature.new = signature.count == 1;
-                signature.fixed_by = self.fixed_by(tenant, &signature).await?;
+                signature.fixed_by = self.fixed_by(scope, &signature).await?;
                 all.push(signature);
             }
         }
@@ -170,11 +172,11 @@ impl Signatures {
     }
 
     /// One signature, with what a later good run did differently.
-    pub async fn detail(&self, tenant: Tenant, id: &str) -> Result<Option<Signature>, LogError> {
-        let Some(mut signature) = self.list(tenant, Some(id)).await?.pop() else { return Ok(None) };
+    pub async fn detail(&self, scope: Scope, id: &str) -> Result<Option<Signature>, LogError> {
+        let Some(mut signature) = self.list(scope, Some(id)).await?.pop() else { return Ok(None) };
         if let Some(fixed) = &mut signature.fixed_by {
-            let good = self.deployments.get(tenant, fixed.deployment_id).await?;
-            let bad = self.deployments.get(tenant, fixed.failed).await?;
+            let good = self.deployments.get(scope, fixed.deployment_id).await?;
+            let bad = self.deployments.get(scope, fixed.failed).await?;
             if let (Some(good), Some(bad)) = (good, bad) {
                 let compared =
                     runs::compared(&self.deployments, &good, &bad, Chosen::Chosen).await?;
@@ -187,13 +189,13 @@ impl Signatures {
 
     async fn fixed_by(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         signature: &Signature,
     ) -> Result<Option<FixedBy>, LogError> {
         // The console that failed last may still wait for what helped another.
         for run in signature.runs.iter().take(FIXED_LOOKED_AT) {
             let values =
-                [run.deployment_id.to_string().into(), tenant.organisation_id.to_string().into()];
+                [run.deployment_id.to_string().into(), scope.organisation_id.to_string().into()];
             if let Some(row) = self.store.fetch_one(FIXED, values).await? {
                 return Ok(Some(FixedBy {
                     deployment_id: row.parsed(0)?,
@@ -208,7 +210,7 @@ impl Signatures {
     }
 
     /// Looks at runs that failed since the last look.
-    pub async fn catch_up(&self, tenant: Tenant) -> Result<(), LogError> {
+    pub async fn catch_up(&self, organisation: OrganisationId) -> Result<(), LogError> {
         let mut templates = self.templates.lock().await;
         if templates.is_none() {
             let sql = "select line from lesson where version = $1 order by position";
@@ -217,8 +219,9 @@ impl Signatures {
             *templates = Some(Templates::replay(lines.iter().map(|line| &**line)));
         }
         let Some(templates) = templates.as_mut() else { return Ok(()) };
+        let scope = Scope::all(organisation);
         loop {
-            let organisation = tenant.organisation_id.to_string();
+            let organisation = organisation.to_string();
             let rows =
                 self.store.fetch(FAILED, [organisation.clone().into(), LOOKED_AT.into()]).await?;
             if rows.is_empty() {
@@ -226,7 +229,7 @@ impl Signatures {
             }
             for row in &rows {
                 let id: DeploymentId = row.parsed(0)?;
-                let (line, at, row) = match self.failing(tenant, id).await {
+                let (line, at, row) = match self.failing(scope, id).await {
                     Err(error @ LogError::Damaged { .. }) => {
                         tracing::error!(deployment.id = %id, %error, "a failed run cannot be read");
                         (("the log cannot be read".to_owned(), None, None), 0, None)
@@ -274,11 +277,11 @@ impl Signatures {
     /// The failing line of a run with its phase and step, when it failed, and the line's row.
     async fn failing(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         id: DeploymentId,
     ) -> Result<((String, Option<String>, Option<String>), i64, Option<u64>), LogError> {
         let nothing = (("nothing was printed".to_owned(), None, None), 0, None);
-        let Some(entry) = self.deployments.get(tenant, id).await? else { return Ok(nothing) };
+        let Some(entry) = self.deployments.get(scope, id).await? else { return Ok(nothing) };
         let Some(summary) = entry.summary(self.deployments.now_us()) else { return Ok(nothing) };
         let at = summary.finished_at.unwrap_or(summary.updated_at);
         let failure = summary.failure.as_ref();

@@ -108,7 +108,7 @@ pub(super) async fn list(
     let limit = params.limit.unwrap_or(PAGE).clamp(1, MOST);
     let before = params.before.unwrap_or(i64::MAX.cast_unsigned());
     let wanted = params.wanted()?;
-    let organisation = actor.tenant().organisation_id;
+    let organisation = actor.scope().organisation_id;
     let found = app.audit.page(organisation, &wanted, Order::Before(before), limit).await?;
     let full = found.len() as u64 == limit;
     let next = found.last().map(|entry| entry.position).filter(|&at| full && at > 1);
@@ -147,7 +147,7 @@ pub(super) async fn export(
     note.pen(&app.audit).record().await.map_err(|error| crate::deployment::refusal_of(&error))?;
     // Behind this nothing belongs to it: an export that grows while it is read would not end.
     let (until, _) = app.audit.positions();
-    let organisation = actor.tenant().organisation_id;
+    let organisation = actor.scope().organisation_id;
     let audit = app.audit;
     // The last position that was written, and whether the head of the table was.
     let chunks = futures_util::stream::try_unfold((0, !csv), move |(after, headed)| {

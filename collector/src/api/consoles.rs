@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use deckport_protocol::console::{ConsoleOrder, Health};
-use deckport_protocol::{Actor, ConsoleId, ErrorCode, Pin, Refusal, Tenant};
+use deckport_protocol::{Actor, ConsoleId, ErrorCode, Pin, Refusal};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use utoipa::ToSchema;
@@ -86,12 +86,15 @@ pub(super) async fn list(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Json<Consoles>, Answer> {
-    let organisation = actor.tenant().organisation_id;
-    let seen = "select id, name, first_seen_at, last_seen_at from console \
-         where organisation_id = $1 order by name, id";
-    let rows = app.store.fetch(seen, [organisation.to_string().into()]).await?;
+    let scope = actor.scope();
+    let seen = "select id, name, first_seen_at, last_seen_at, venue_id from console \
+         where organisation_id = $1 and ($2 is null or venue_id = $2) order by name, id";
+    let venue = scope.venue_id.map(|venue| venue.to_string());
+    let rows =
+        app.store.fetch(seen, [scope.organisation_id.to_string().into(), venue.into()]).await?;
+    let names = app.auth.venues.names();
     let mut enrolled: std::collections::HashMap<_, _> =
-        app.auth.enrolment.consoles(organisation).into_iter().collect();
+        app.auth.enrolment.consoles(scope).into_iter().collect();
     let mut consoles = Vec::with_capacity(rows.len());
     for row in rows {
         let id: ConsoleId = row.parsed(0)?;
@@ -100,7 +103,7 @@ pub(super) async fn list(
         consoles.push(Console {
             id,
             name: row.text(1)?.as_ref().to_owned(),
-            venue: app.config.venue.clone(),
+            venue: names.get(&row.parsed(4)?).cloned().unwrap_or_default(),
             standing: match known.as_ref().map(|known| known.standing) {
                 Some(Standing::Enrolled) => ConsoleStanding::Enrolled,
                 Some(Standing::Revoked) => ConsoleStanding::Revoked,
@@ -133,9 +136,9 @@ pub(super) async fn revoke(
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
-    let organisation = actor.tenant().organisation_id;
+    let scope = actor.scope();
     let now = app.config.clock.now_us();
-    let there = app.auth.enrolment.revoke(organisation, id, now, note.pen(&app.audit)).await;
+    let there = app.auth.enrolment.revoke(scope, id, now, note.pen(&app.audit)).await;
     if there.map_err(|error| crate::deployment::refusal_of(&error))? {
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -178,8 +181,8 @@ pub(super) async fn order(
     Body(asked): Body<NewOrder>,
 ) -> Result<Json<OrderAnswer>, Answer> {
     let id: ConsoleId = id.parse().map_err(|_| missing())?;
-    let organisation = actor.tenant().organisation_id;
-    let known = app.auth.enrolment.consoles(organisation).into_iter().any(|(known, _)| known == id);
+    let scope = actor.scope();
+    let known = app.auth.enrolment.consoles(scope).into_iter().any(|(known, _)| known == id);
     if !known {
         return Err(missing());
     }
@@ -218,7 +221,7 @@ pub(super) async fn templates(State(app): State<App>) -> Json<Templates> {
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Invite {
-    /// The venue's name; the collector's own when it is left out.
+    /// The venue's name or id; the only one where it is left out.
     #[serde(default)]
     venue: Option<String>,
     template: String,
@@ -277,7 +280,7 @@ pub(super) struct Invitations {
 fn shown(app: &App, token: &JoinToken) -> Invitation {
     Invitation {
         id: token.id,
-        venue: app.config.venue.clone(),
+        venue: app.auth.venues.name(token.tenant.venue_id),
         template: token.template.clone(),
         state: token.state(app.config.clock.now_us()),
         uses: token.uses,
@@ -293,7 +296,7 @@ pub(super) async fn invitations(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
 ) -> Json<Invitations> {
-    let tokens = app.auth.enrolment.invitations(actor.tenant().organisation_id);
+    let tokens = app.auth.enrolment.invitations(actor.scope());
     Json(Invitations { invitations: tokens.iter().map(|token| shown(&app, token)).collect() })
 }
 
@@ -306,7 +309,7 @@ pub(super) async fn invite(
     Extension(note): Extension<Note>,
     Body(asked): Body<Invite>,
 ) -> Result<(StatusCode, Json<NewInvitation>), Answer> {
-    let tenant = venue(&app, &actor, asked.venue.as_deref())?;
+    let tenant = app.auth.venues.meant(actor.scope(), asked.venue.as_deref())?.tenant();
     if !content::is_name(&asked.template) {
         return Err(bad("a template's name has letters, digits, `-`, `_` and `.`, 64 at most"));
     }
@@ -355,25 +358,13 @@ pub(super) async fn take_back(
 ) -> Result<StatusCode, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such code"));
     let id = id.parse().map_err(|_| missing())?;
-    let organisation = actor.tenant().organisation_id;
+    let scope = actor.scope();
     let now = app.config.clock.now_us();
-    let there = app.auth.enrolment.take_back(organisation, id, now, note.pen(&app.audit)).await;
+    let there = app.auth.enrolment.take_back(scope, id, now, note.pen(&app.audit)).await;
     if there.map_err(|error| crate::deployment::refusal_of(&error))? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(missing())
-    }
-}
-
-/// The tenant of a venue that was named.
-fn venue(app: &App, actor: &Actor, name: Option<&str>) -> Result<Tenant, Answer> {
-    let tenant = actor.tenant();
-    match name {
-        None => Ok(tenant),
-        Some(name) if name == app.config.venue || name == tenant.venue_id.to_string() => Ok(tenant),
-        Some(name) => {
-            Err(bad(format!("there is no venue `{name}` here; there is: {}", app.config.venue)))
-        }
     }
 }
 

@@ -31,7 +31,7 @@ fn joined(app: &App, made: Made) -> Joined {
         ends_at: made.ends_at,
         renew_after_s,
         pins: std::iter::once(authority.pin()).chain(authority.next_pin()).collect(),
-        venue: app.config.venue.clone(),
+        venue: app.auth.venues.name(made.tenant.venue_id),
         template: made.template,
     }
 }
@@ -54,7 +54,7 @@ pub(super) async fn join(
     let pen = note.pen(&app.audit).with("name", name);
     let joining = app.auth.enrolment.join(&join.code, join.console_id, &join.request, now, pen);
     let made = joining.await?;
-    let seen = crate::fleet::seen(made.tenant, join.console_id, name, None, now);
+    let seen = crate::fleet::joined(made.tenant, join.console_id, name, now);
     let write = crate::store::Write { rows: vec![seen], ..Default::default() };
     let written = app.store.writer().write(write).await;
     written.map_err(|error| crate::deployment::refusal_of(&error))?;

@@ -2,6 +2,7 @@
 
 use super::{
     App, audit, bundle, consoles, deploy, export, find, history, operators, raw, routes, saved,
+    venues,
 };
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
@@ -72,6 +73,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(operators::sessions))
         .routes(routes!(operators::end_session))
         .routes(routes!(operators::give_token))
+        .routes(routes!(venues::list, venues::create))
+        .routes(routes!(venues::rename))
+        .routes(routes!(venues::organisations, venues::found))
         .routes(routes!(consoles::list))
         .routes(routes!(consoles::revoke))
         .routes(routes!(consoles::order))

@@ -220,7 +220,7 @@ pub(super) async fn search(
         before: before.map_err(|error: crate::search::NoPlace| bad(error.to_string()))?,
     };
     let limit = options.limit;
-    let prepared = app.search.prepare(actor.tenant(), &query, options).await?;
+    let prepared = app.search.prepare(actor.scope(), &query, options).await?;
     let mut histogram = prepared.axis.filter(|_| params.count).map(|axis| Histogram::new(&axis));
     let mut hits: Vec<SearchHit> = Vec::new();
     let mut progress = prepared.progress.clone();

@@ -42,7 +42,7 @@ pub(super) async fn comparison(
             let summary = this.summary(app.deployments.now_us());
             let summary =
                 summary.ok_or_else(|| missing("nothing of that deployment is here yet"))?;
-            let good = last_good(&app.store, actor.tenant(), &summary).await?;
+            let good = last_good(&app.store, actor.scope(), &summary).await?;
             let none = || missing("no run of the same template has succeeded before this one");
             let (id, how) = good.ok_or_else(none)?;
             (entry(&app, &actor, &id.to_string()).await?, how)
@@ -77,7 +77,7 @@ pub(super) async fn signatures(
     Extension(actor): Extension<Actor>,
     Params(params): Params<SignatureParams>,
 ) -> Result<Json<SignatureList>, Answer> {
-    let mut signatures = app.signatures.list(actor.tenant(), None).await?;
+    let mut signatures = app.signatures.list(actor.scope(), None).await?;
     signatures.retain(|s| params.since.is_none_or(|since| s.last_seen_at >= since));
     Ok(Json(SignatureList { signatures }))
 }
@@ -90,7 +90,7 @@ pub(super) async fn signature(
     Extension(actor): Extension<Actor>,
     Named(id): Named,
 ) -> Result<Json<Signature>, Answer> {
-    let found = app.signatures.detail(actor.tenant(), &id).await?;
+    let found = app.signatures.detail(actor.scope(), &id).await?;
     found.map(Json).ok_or_else(|| missing("there is no such signature"))
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn retention(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Json<Retention>, Answer> {
-    Ok(Json(app.deployments.retention(actor.tenant()).await?))
+    Ok(Json(app.deployments.retention(actor.scope().organisation_id).await?))
 }
 
 /// Changes how long logs are kept, and gives back what is no longer kept.
@@ -112,13 +112,13 @@ pub(super) async fn set_retention(
     Extension(note): Extension<Note>,
     Body(policy): Body<RetentionPolicy>,
 ) -> Result<Json<Retention>, Answer> {
-    let tenant = actor.tenant();
-    app.deployments.set_retention(tenant, policy, note.pen(&app.audit)).await?;
-    let last_look = app.signatures.catch_up(tenant);
-    for stream in app.deployments.give_back(tenant, last_look).await? {
+    let organisation = actor.scope().organisation_id;
+    app.deployments.set_retention(organisation, policy, note.pen(&app.audit)).await?;
+    let last_look = app.signatures.catch_up(organisation);
+    for stream in app.deployments.give_back(organisation, last_look).await? {
         app.search.forget(stream).await;
     }
-    Ok(Json(app.deployments.retention(tenant).await?))
+    Ok(Json(app.deployments.retention(organisation).await?))
 }
 
 /// What a policy would give back; nothing is done.
@@ -129,5 +129,5 @@ pub(super) async fn retention_preview(
     Extension(actor): Extension<Actor>,
     Body(policy): Body<RetentionPolicy>,
 ) -> Result<Json<RetentionPreview>, Answer> {
-    Ok(Json(app.deployments.retention_preview(actor.tenant(), policy).await?))
+    Ok(Json(app.deployments.retention_preview(actor.scope().organisation_id, policy).await?))
 }

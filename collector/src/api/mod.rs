@@ -17,6 +17,7 @@ mod raw;
 mod routes;
 mod saved;
 mod ui;
+mod venues;
 mod written;
 
 use crate::analytics::signatures::Signatures;

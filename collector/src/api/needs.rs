@@ -4,7 +4,7 @@ use crate::auth::{Need, RAW};
 use axum::http::Method;
 use deckport_protocol::Role;
 
-/// What a route needs. A route of the API that is not named here needs an admin: whoever adds one must say who it is for.
+/// What a route needs. A route of the API that is not named here needs an admin of all: whoever adds one must say who it is for.
 pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
     let Some(route) = route else {
         // The pages of the UI, which are the same for everyone. What looks like the API and is not there is nobody's.
@@ -30,7 +30,12 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         | "/api/v1/sessions/{id}"
         | "/api/v1/api-tokens" => Need::Role(Role::Viewer),
         // Who else is let in is the admins' business.
-        "/api/v1/operators" | "/api/v1/operators/{id}" => Need::Role(Role::Admin),
+        "/api/v1/operators" | "/api/v1/operators/{id}" => Need::Everywhere(Role::Admin),
+        "/api/v1/venues" | "/api/v1/venues/{id}" if !reads => Need::Everywhere(Role::Admin),
+        "/api/v1/organisations" => Need::Owner,
+        // One policy for all of an organisation's logs.
+        "/api/v1/retention" if reads => Need::Everywhere(Role::Viewer),
+        "/api/v1/retention" | "/api/v1/retention/preview" => Need::Everywhere(Role::Admin),
         "/ws/live" | "/api/v1/tickets" | "/api/v1/search/check" => Need::Role(Role::Viewer),
         "/api/v1/deployments/{id}/raw"
         | "/api/v1/deployments/{id}/records"
@@ -44,11 +49,11 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/api/v1/searches" | "/api/v1/searches/{id}" if !reads => Need::Role(Role::Operator),
         "/api/docs" | "/api/docs/" | "/api/docs/{*rest}" | "/api/openapi.json" => Need::Nothing,
         "/api/v1/audit" | "/api/v1/audit/export" | "/api/v1/audit/verify" => {
-            Need::Role(Role::Admin)
+            Need::Everywhere(Role::Admin)
         }
         _ if reads && (route.starts_with("/api/v1/") || route == "/metrics") => {
             Need::Role(Role::Viewer)
         }
-        _ => Need::Role(Role::Admin),
+        _ => Need::Everywhere(Role::Admin),
     }
 }

@@ -13,8 +13,11 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use deckport_protocol::{Actor, ErrorCode, OperatorId, Refusal, Role, Tenant};
+use deckport_protocol::{
+    Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Scope, VenueId,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -37,7 +40,14 @@ pub(super) struct Person {
     id: OperatorId,
     login: String,
     name: String,
+    /// The most that they may do anywhere.
     role: Role,
+    /// In all venues of the organisation; none: only in those of `venues`.
+    #[schema(required)]
+    everywhere: Option<Role>,
+    /// Roles in single venues, by their ids.
+    #[schema(value_type = std::collections::HashMap<String, Role>)]
+    venues: BTreeMap<VenueId, Role>,
     second_factor: bool,
     created_at: i64,
     #[schema(required)]
@@ -51,6 +61,12 @@ impl From<&Operator> for Person {
             login: operator.login.clone(),
             name: operator.name.clone(),
             role: operator.roles.values().copied().max().unwrap_or(Role::Viewer),
+            everywhere: operator.role_everywhere(),
+            venues: operator
+                .roles
+                .iter()
+                .filter_map(|(venue, role)| venue.map(|venue| (venue, *role)))
+                .collect(),
             second_factor: operator.has_second_factor(),
             created_at: operator.created_at,
             disabled_at: operator.disabled_at,
@@ -93,11 +109,9 @@ pub(super) async fn login(
         response
     })?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
-    note.by(&Actor::Operator {
-        tenant: Tenant { organisation_id: granted.operator.organisation_id, ..Tenant::SOLE },
-        operator_id: granted.operator.id,
-        role: granted.grant.role,
-    });
+    if let Some(actor) = granted.actor() {
+        note.by(&actor);
+    }
     Ok(Json(LoggedIn {
         token: granted.secret,
         expires_at: granted.grant.expires_at,
@@ -114,7 +128,7 @@ pub(super) async fn logout(
     grant: Option<Extension<GrantId>>,
 ) -> Result<StatusCode, Answer> {
     if let Some(Extension(GrantId(id))) = grant {
-        app.auth.operators.end(actor.tenant().organisation_id, None, id).await?;
+        app.auth.operators.end(actor.scope().organisation_id, None, id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -251,8 +265,19 @@ pub(super) async fn list(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
 ) -> Json<People> {
-    let all = app.auth.operators.list(actor.tenant().organisation_id);
+    let all = app.auth.operators.list(actor.scope().organisation_id);
     Json(People { operators: all.iter().map(Person::from).collect() })
+}
+
+/// A role in a venue is one in a venue of ours.
+fn check_venues(
+    app: &App,
+    organisation: OrganisationId,
+    fields: &OperatorFields,
+) -> Result<(), Answer> {
+    let ours = app.auth.venues.within(Scope::all(organisation));
+    let stranger = fields.venues.keys().find(|id| !ours.iter().any(|venue| venue.id == **id));
+    stranger.map_or(Ok(()), |id| Err(bad(format!("there is no venue {id}"))))
 }
 
 /// Takes somebody in.
@@ -264,7 +289,8 @@ pub(super) async fn create(
     Body(fields): Body<OperatorFields>,
 ) -> Result<(StatusCode, Json<Person>), Answer> {
     let now = app.config.clock.now_us();
-    let organisation = actor.tenant().organisation_id;
+    let organisation = actor.scope().organisation_id;
+    check_venues(&app, organisation, &fields)?;
     let made = app.auth.operators.save(organisation, None, &fields, now).await?;
     Ok((StatusCode::CREATED, Json((&made).into())))
 }
@@ -283,7 +309,8 @@ pub(super) async fn change(
     let missing = |_| Refusal::new(ErrorCode::NOT_FOUND, "there is no such operator");
     let id = id.parse().map_err(missing)?;
     let now = app.config.clock.now_us();
-    let organisation = actor.tenant().organisation_id;
+    let organisation = actor.scope().organisation_id;
+    check_venues(&app, organisation, &fields)?;
     let changed = app.auth.operators.save(organisation, Some(id), &fields, now).await?;
     Ok(Json((&changed).into()))
 }
@@ -360,7 +387,7 @@ pub(super) async fn sessions(
     let own = grant.map(|Extension(GrantId(id))| id);
     let of = whose(&actor, params.all)?;
     let now = app.config.clock.now_us();
-    let all = app.auth.operators.grants(actor.tenant().organisation_id, of, now);
+    let all = app.auth.operators.grants(actor.scope().organisation_id, of, now);
     let sessions = all.iter().map(|(grant, operator)| access(grant, operator, own)).collect();
     Ok(Json(Sessions { sessions }))
 }
@@ -380,7 +407,7 @@ pub(super) async fn end_session(
         Actor::Operator { operator_id, role, .. } if *role < Role::Admin => Some(*operator_id),
         _ => None,
     };
-    let there = app.auth.operators.end(actor.tenant().organisation_id, of, id).await?;
+    let there = app.auth.operators.end(actor.scope().organisation_id, of, id).await?;
     if there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
 

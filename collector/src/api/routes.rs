@@ -74,7 +74,7 @@ impl From<LogError> for Answer {
 pub(super) async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entry>, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such deployment"));
     let id: DeploymentId = id.parse().map_err(|_| missing())?;
-    app.deployments.get(actor.tenant(), id).await?.ok_or_else(missing)
+    app.deployments.get(actor.scope(), id).await?.ok_or_else(missing)
 }
 
 /// What this collector is.
@@ -136,7 +136,7 @@ pub(super) async fn list(
     };
     let limit = params.limit.unwrap_or(200).clamp(1, 500);
     let (deployments, next) =
-        app.deployments.list(actor.tenant(), params.state.as_deref(), before, limit).await?;
+        app.deployments.list(actor.scope(), params.state.as_deref(), before, limit).await?;
     Ok(Json(DeploymentList { deployments, next }))
 }
 
@@ -438,6 +438,7 @@ async fn console_socket(
     upgrade: Upgrade,
 ) -> Result<Response, Answer> {
     let id: DeploymentId = id.parse().map_err(|_| bad("the address names no deployment id"))?;
+    let tenant = app.auth.venues.of(&actor)?;
     let most = app.config.limits.message_bytes;
     let upgrade = upgraded(upgrade)?
         .read_buffer_size(SOCKET_BUFFER)
@@ -446,7 +447,9 @@ async fn console_socket(
         .max_message_size(most)
         .max_frame_size(most);
     let App { ingest, tasks, .. } = app;
-    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(ingest.serve(socket, actor, pass, id))))
+    Ok(upgrade.on_upgrade(move |socket| {
+        tasks.track_future(ingest.serve(socket, actor, tenant, pass, id))
+    }))
 }
 
 async fn daemon_socket(

@@ -49,7 +49,7 @@ pub(super) async fn list(
     Params(params): Params<SavedParams>,
 ) -> Result<Json<SavedSearches>, Answer> {
     let now_us = app.config.clock.now_us();
-    Ok(Json(SavedSearches { searches: app.search.saved(actor.tenant(), now_us, params.tz).await? }))
+    Ok(Json(SavedSearches { searches: app.search.saved(actor.scope(), now_us, params.tz).await? }))
 }
 
 /// Keeps a search.
@@ -62,8 +62,7 @@ pub(super) async fn create(
     Body(fields): Body<SavedSearchFields>,
 ) -> Result<(StatusCode, Json<SavedSearch>), Answer> {
     let now_us = app.config.clock.now_us();
-    let saved =
-        app.search.save(actor.tenant(), None, &fields, now_us, note.pen(&app.audit)).await?;
+    let saved = app.search.save(actor.scope(), None, &fields, now_us, note.pen(&app.audit)).await?;
     Ok((StatusCode::CREATED, Json(saved.ok_or_else(missing)?)))
 }
 
@@ -81,7 +80,7 @@ pub(super) async fn change(
     let id = id.parse().map_err(|_| missing())?;
     let now_us = app.config.clock.now_us();
     let saved =
-        app.search.save(actor.tenant(), Some(id), &fields, now_us, note.pen(&app.audit)).await?;
+        app.search.save(actor.scope(), Some(id), &fields, now_us, note.pen(&app.audit)).await?;
     saved.map(Json).ok_or_else(missing)
 }
 
@@ -95,6 +94,6 @@ pub(super) async fn delete(
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let id = id.parse().map_err(|_| missing())?;
-    let there = app.search.delete_saved(actor.tenant(), id, note.pen(&app.audit)).await?;
+    let there = app.search.delete_saved(actor.scope(), id, note.pen(&app.audit)).await?;
     if there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }

@@ -100,6 +100,9 @@ fn action(method: &Method, route: &str, query: Option<&str>) -> Option<Cow<'stat
         ("POST", "/api/v1/operators") => "operator_added",
         ("PUT", "/api/v1/operators/{id}") => "operator_changed",
         ("DELETE", "/api/v1/sessions/{id}") => "access_ended",
+        ("POST", "/api/v1/venues") => "venue_added",
+        ("PUT", "/api/v1/venues/{id}") => "venue_renamed",
+        ("POST", "/api/v1/organisations") => "organisation_founded",
         ("POST", "/api/v1/api-tokens") => "api_token_made",
         (method, route) => {
             let route = route.trim_start_matches("/api/v1/");
@@ -129,6 +132,7 @@ fn subject(route: &str, path: &str) -> Option<(&'static str, String)> {
         "searches" => "saved_search",
         "operators" => "operator",
         "sessions" => "access",
+        "venues" => "venue",
         _ => "other",
     };
     Some((kind, path.split('/').nth(at)?.to_owned()))

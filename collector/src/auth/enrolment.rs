@@ -10,7 +10,9 @@ use super::roll::{Admission, Enrolled, Issued, LIFETIME_US, REMEMBERED, Roll, St
 use super::tls::ConsoleCertificate;
 use crate::audit::{Audit, Entry, Outcome, Pen};
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
-use deckport_protocol::{Actor, ConsoleId, ErrorCode, OrganisationId, Refusal, Tenant, VenueId};
+use deckport_protocol::{
+    Actor, ConsoleId, ErrorCode, OrganisationId, Refusal, Scope, Tenant, VenueId,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -182,10 +184,10 @@ impl Enrolment {
         Ok((code, token))
     }
 
-    /// The codes of an organisation, the newest first.
-    pub fn invitations(&self, organisation: OrganisationId) -> Vec<JoinToken> {
+    /// The codes of a scope, the newest first.
+    pub fn invitations(&self, scope: Scope) -> Vec<JoinToken> {
         let state = self.state();
-        let ours = |token: &&JoinToken| token.tenant.organisation_id == organisation;
+        let ours = |token: &&JoinToken| scope.covers(token.tenant);
         let mut tokens: Vec<JoinToken> = state.tokens.values().filter(ours).cloned().collect();
         tokens.sort_by_key(|token| std::cmp::Reverse(token.id));
         tokens
@@ -194,7 +196,7 @@ impl Enrolment {
     /// Takes a code back. False where there is none.
     pub async fn take_back(
         &self,
-        organisation: OrganisationId,
+        scope: Scope,
         id: Uuid,
         now_us: i64,
         pen: Pen<'_>,
@@ -202,8 +204,7 @@ impl Enrolment {
         {
             let mut state = self.state();
             let token = state.tokens.get_mut(&id);
-            let Some(token) = token.filter(|token| token.tenant.organisation_id == organisation)
-            else {
+            let Some(token) = token.filter(|token| scope.covers(token.tenant)) else {
                 return Ok(false);
             };
             token.revoked_at.get_or_insert(now_us);
@@ -232,21 +233,20 @@ impl Enrolment {
             self.authority.sign(request_pem, console, seconds(now_us), seconds(ends_at))?;
         let token = {
             let mut state = self.state();
+            let standing =
+                state.roll.get(console).filter(|known| known.standing != Standing::Revoked);
+            let known = standing.map(|known| known.tenant);
             let mut tokens = state.tokens.values_mut();
             let token = tokens.find(|token| token.hash == hash).ok_or_else(unknown)?;
             token.check(now_us)?;
-            token.uses += 1;
-            let token = token.clone();
             // A console of somebody else's is not taken over with a code of one's own.
-            let known = state.roll.get(console);
-            if known
-                .is_some_and(|known| known.tenant.organisation_id != token.tenant.organisation_id)
-            {
+            if known.is_some_and(|known| known.organisation_id != token.tenant.organisation_id) {
                 let text =
                     "this console belongs to another organisation, which must remove it first";
                 return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
             }
-            token
+            token.uses += 1;
+            token.clone()
         };
         let number = self.next_number(console);
         let tenant = token.tenant;
@@ -340,7 +340,7 @@ impl Enrolment {
     /// Sends a console away: what it has open ends at once. False where there is none.
     pub async fn revoke(
         &self,
-        organisation: OrganisationId,
+        scope: Scope,
         console: ConsoleId,
         now_us: i64,
         pen: Pen<'_>,
@@ -348,7 +348,7 @@ impl Enrolment {
         let open = {
             let mut state = self.state();
             let known = state.roll.get(console);
-            if known.is_none_or(|known| known.tenant.organisation_id != organisation) {
+            if known.is_none_or(|known| !scope.covers(known.tenant)) {
                 return Ok(false);
             }
             state.roll.set(console, Standing::Revoked);
@@ -426,11 +426,16 @@ impl Enrolment {
         });
     }
 
-    /// The consoles of an organisation and how they stand.
-    pub fn consoles(&self, organisation: OrganisationId) -> Vec<(ConsoleId, Enrolled)> {
+    /// Where a console belongs.
+    pub fn tenant_of(&self, console: ConsoleId) -> Option<Tenant> {
+        self.state().roll.get(console).map(|enrolled| enrolled.tenant)
+    }
+
+    /// The consoles of a scope and how they stand.
+    pub fn consoles(&self, scope: Scope) -> Vec<(ConsoleId, Enrolled)> {
         let state = self.state();
         let all = state.roll.iter();
-        all.filter(|(_, enrolled)| enrolled.tenant.organisation_id == organisation)
+        all.filter(|(_, enrolled)| scope.covers(enrolled.tenant))
             .map(|(console, enrolled)| (console, enrolled.clone()))
             .collect()
     }

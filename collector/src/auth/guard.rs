@@ -55,8 +55,12 @@ pub enum Need {
     Console,
     /// A console, for its own streams; or the holder of the local token, who stands for consoles without certificates.
     Streams,
-    /// A person with at least this role.
+    /// A person with at least this role where they act.
     Role(Role),
+    /// A person with at least this role in all of the organisation.
+    Everywhere(Role),
+    /// Whoever has the collector itself.
+    Owner,
 }
 
 impl Need {
@@ -75,9 +79,19 @@ impl Need {
                 Actor::Console { .. } | Actor::Shell { .. } | Actor::LocalAdmin { .. },
             ) => true,
             (Self::Streams, Actor::Operator { .. } | Actor::Collector { .. }) => false,
-            (Self::Role(_), Actor::Shell { .. } | Actor::LocalAdmin { .. }) => true,
+            (
+                Self::Role(_) | Self::Everywhere(_) | Self::Owner,
+                Actor::Shell { .. } | Actor::LocalAdmin { .. },
+            ) => true,
             (Self::Role(least), Actor::Operator { role, .. }) => *role >= least,
-            (Self::Role(_), Actor::Console { .. } | Actor::Collector { .. }) => false,
+            (Self::Everywhere(least), Actor::Operator { role, scope, .. }) => {
+                *role >= least && scope.venue_id.is_none()
+            }
+            (Self::Owner, Actor::Operator { .. })
+            | (
+                Self::Role(_) | Self::Everywhere(_) | Self::Owner,
+                Actor::Console { .. } | Actor::Collector { .. },
+            ) => false,
         }
     }
 }
@@ -148,9 +162,11 @@ impl Guarded {
         let matched = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let need = (self.needs)(&parts.method, matched, parts.uri.path());
         if need != Need::Nothing {
-            let asking =
-                self.auth.who_is_asking(parts, need == Need::Renewing, self.clock.now_us());
-            let asking = asking.map_err(|refusal| (refusal, certified(parts)))?;
+            let (renewing, everywhere) =
+                (need == Need::Renewing, matches!(need, Need::Everywhere(_)));
+            let now_us = self.clock.now_us();
+            let asking = self.auth.who_is_asking(parts, renewing, everywhere, now_us);
+            let asking = asking.map_err(|refusal| (refusal, self.certified(parts)))?;
             if asking.credential == Credential::Ticket
                 && origin.is_none()
                 && parts.headers.contains_key(UPGRADE)
@@ -168,6 +184,18 @@ impl Guarded {
             }
         }
         Ok(())
+    }
+
+    /// The console whose certificate, with a key that it holds, did not suffice.
+    fn certified(&self, parts: &Parts) -> Option<Actor> {
+        let Some(Peer::Remote(Remote { console: Some(certificate), .. })) =
+            parts.extensions.get::<Peer>()
+        else {
+            return None;
+        };
+        let console_id = certificate.console_id;
+        let tenant = self.auth.enrolment.tenant_of(console_id).unwrap_or(Tenant::SOLE);
+        Some(Actor::Console { tenant, console_id })
     }
 
     /// Writes a denial down. A look at an address that is not there, without any credential, is none.
@@ -191,16 +219,6 @@ impl Guarded {
     }
 }
 
-/// The console whose certificate, with a key that it holds, did not suffice.
-fn certified(parts: &Parts) -> Option<Actor> {
-    match parts.extensions.get::<Peer>() {
-        Some(Peer::Remote(Remote { console: Some(certificate), .. })) => {
-            Some(Actor::Console { tenant: Tenant::SOLE, console_id: certificate.console_id })
-        }
-        _ => None,
-    }
-}
-
 /// The name of a Host header.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
@@ -217,6 +235,10 @@ fn forbidden(need: Need) -> Refusal {
         Need::Role(role) => {
             format!("this needs the role {role}, which this login does not have here")
         }
+        Need::Everywhere(role) => {
+            format!("this needs the role {role} in all venues, which this login does not have")
+        }
+        Need::Owner => "this is for whoever runs this collector, on its own machine".to_owned(),
     };
     Refusal::new(ErrorCode::FORBIDDEN, text)
 }

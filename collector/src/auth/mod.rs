@@ -25,6 +25,7 @@ pub mod password;
 pub mod roll;
 mod tickets;
 mod tls;
+pub mod venues;
 
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
@@ -34,12 +35,13 @@ pub use operators::Operators;
 pub use password::Passwords;
 pub use tickets::Tickets;
 pub use tls::{ConsoleCertificate, server as tls_server};
+pub use venues::Venues;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use deckport_protocol::{Actor, ErrorCode, Refusal, Tenant};
+use deckport_protocol::{Actor, ErrorCode, Refusal, Scope, Tenant};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -55,6 +57,7 @@ pub struct Auth {
     pub authority: Arc<Authority>,
     pub enrolment: Enrolment,
     pub operators: Operators,
+    pub venues: Arc<Venues>,
 }
 
 /// Ends when what let somebody in no longer counts. Sockets watch it.
@@ -88,6 +91,16 @@ pub struct Asking {
 #[derive(Clone, Copy, Debug)]
 pub struct GrantId(pub Uuid);
 
+/// Where somebody means to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// They do not say.
+    Home,
+    /// In all venues of their organisation.
+    Everywhere,
+    Venue(Tenant),
+}
+
 /// By what an actor was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
@@ -99,21 +112,25 @@ pub enum Credential {
 
 impl Auth {
     /// The actor behind a request: from the connection it came over, its bearer token or its ticket. `renewing`: a certificate
-    /// that has ended is good enough.
+    /// that has ended is good enough. `everywhere`: they act in the whole organisation, or not at all.
     pub fn who_is_asking(
         &self,
         parts: &Parts,
         renewing: bool,
+        everywhere: bool,
         now_us: i64,
     ) -> Result<Asking, Refusal> {
         let asking = |actor, credential| {
             let pass = Pass::default();
             Asking { actor, credential, pass, grant: None }
         };
-        let tenant = Tenant::SOLE;
+        let place = || self.place(parts, everywhere);
         let console = match parts.extensions.get::<Peer>() {
             Some(Peer::Shell) => {
-                return Ok(asking(Actor::Shell { tenant }, Credential::Connection));
+                return Ok(asking(
+                    Actor::Shell { scope: self.owned(parts, place()?)? },
+                    Credential::Connection,
+                ));
             }
             Some(Peer::Remote(remote)) => remote.console.as_ref(),
             None => None,
@@ -122,14 +139,12 @@ impl Auth {
             let token = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
             let token = token.unwrap_or_default().trim();
             if self.local.is(token) {
-                return Ok(asking(Actor::LocalAdmin { tenant }, Credential::Bearer));
+                return Ok(asking(
+                    Actor::LocalAdmin { scope: self.owned(parts, place()?)? },
+                    Credential::Bearer,
+                ));
             }
-            return self.operators.ask(token, tenant.venue_id, now_us).ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::UNAUTHENTICATED,
-                    "the bearer token is not one that this collector knows, or it has ended; log in again",
-                )
-            });
+            return self.operators.ask(token, place()?, now_us);
         }
         if let Some(certificate) = console {
             let (actor, open) = self.enrolment.admit(certificate, renewing, now_us)?;
@@ -151,6 +166,38 @@ impl Auth {
             "log in, or send a token as `Authorization: Bearer …`, or a ticket as `?ticket=…`",
         ))
     }
+
+    /// Where a request is meant: `venue=ID` in its address.
+    fn place(&self, parts: &Parts, everywhere: bool) -> Result<Place, Refusal> {
+        if everywhere {
+            return Ok(Place::Everywhere);
+        }
+        let Some(id) = asked(parts, "venue")? else { return Ok(Place::Home) };
+        match self.venues.get(id) {
+            Some(venue) => Ok(Place::Venue(venue.tenant())),
+            None => Err(Refusal::new(ErrorCode::FORBIDDEN, "this login has no role there")),
+        }
+    }
+
+    /// Whoever has the collector itself acts in any of its organisations: `organisation=ID`, or where the venue is.
+    fn owned(&self, parts: &Parts, place: Place) -> Result<Scope, Refusal> {
+        let organisation = asked(parts, "organisation")?;
+        if organisation.is_some_and(|id| self.venues.organisation(id).is_none()) {
+            return Err(Refusal::new(ErrorCode::NOT_FOUND, "there is no such organisation"));
+        }
+        Ok(match place {
+            Place::Venue(tenant) => tenant.into(),
+            Place::Home | Place::Everywhere => organisation.map_or(Scope::SOLE, Scope::all),
+        })
+    }
+}
+
+/// A parameter of a request's address.
+fn asked<T: std::str::FromStr>(parts: &Parts, name: &str) -> Result<Option<T>, Refusal> {
+    let pairs = parts.uri.query().into_iter().flat_map(|query| query.split('&'));
+    let value = pairs.filter_map(|pair| pair.split_once('=')).find(|(known, _)| *known == name);
+    let not_one = |_| Refusal::new(ErrorCode::BAD_REQUEST, format!("`{name}` is no id"));
+    value.map(|(_, value)| value.parse().map_err(not_one)).transpose()
 }
 
 /// 256 random bits.

@@ -8,10 +8,10 @@
 
 use super::lockout::Lockout;
 use super::password::{self, Passwords};
-use super::{Asking, Credential, Pass};
+use super::{Asking, Credential, Pass, Place};
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::{
-    Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Tenant, VenueId,
+    Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Scope, VenueId,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -80,6 +80,27 @@ impl Operator {
         of(Some(venue)).max(of(None))
     }
 
+    /// The role in all venues of the organisation.
+    pub fn role_everywhere(&self) -> Option<Role> {
+        self.roles.get(&None).copied()
+    }
+
+    /// Where somebody acts who does not say where: everywhere if they may, else in the first venue that is theirs.
+    fn home(&self) -> Option<Option<VenueId>> {
+        if self.roles.contains_key(&None) { Some(None) } else { self.roles.keys().next().copied() }
+    }
+
+    /// What they are where they act, for a session or token that allows at most `most`.
+    fn acting(&self, venue: Option<VenueId>, most: Role) -> Option<Actor> {
+        let role = match venue {
+            Some(venue) => self.role_in(venue),
+            None => self.role_everywhere(),
+        };
+        let scope = Scope { organisation_id: self.organisation_id, venue_id: venue };
+        let role = role?.min(most);
+        Some(Actor::Operator { scope, operator_id: self.id, role })
+    }
+
     fn is_admin(&self) -> bool {
         self.disabled_at.is_none() && self.roles.get(&None) == Some(&Role::Admin)
     }
@@ -91,8 +112,13 @@ pub struct OperatorFields {
     /// What is typed to log in: letters, digits, `.`, `-`, `_`, `@`.
     pub login: String,
     pub name: String,
-    /// In all venues of the organisation.
-    pub role: Role,
+    /// In all venues of the organisation; none: only in those that `venues` names.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// More in single venues: a role by the venue's id.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Role>)]
+    pub venues: BTreeMap<VenueId, Role>,
     /// A new password; one that was there stays where it is left out.
     #[serde(default)]
     pub password: Option<String>,
@@ -164,6 +190,13 @@ pub struct Granted {
     pub operator: Operator,
 }
 
+impl Granted {
+    /// Who it lets in, where they act unless they say otherwise.
+    pub fn actor(&self) -> Option<Actor> {
+        self.operator.acting(self.operator.home()?, self.grant.role)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Operators {
@@ -196,6 +229,13 @@ impl State {
         self.by_hash.remove(&grant.hash);
         grant.pass.end();
         Some(grant)
+    }
+
+    /// Ends what an operator has open, and no session: it is asked anew what they may do.
+    fn cut(&mut self, operator: OperatorId) {
+        for grant in self.grants.values_mut().filter(|grant| grant.operator_id == operator) {
+            std::mem::take(&mut grant.pass).end();
+        }
     }
 
     /// Ends all grants of an operator but one.
@@ -298,26 +338,45 @@ impl Operators {
         self.store.writer().write(Write { statements, ..Write::default() }).await
     }
 
-    /// Who comes with this bearer token; none where it is not one of ours.
-    pub fn ask(&self, secret: &str, venue: VenueId, now_us: i64) -> Option<Asking> {
+    /// Who comes with this bearer token, acting in `place`.
+    pub fn ask(&self, secret: &str, place: Place, now_us: i64) -> Result<Asking, Refusal> {
+        let unknown = || {
+            Refusal::new(
+                ErrorCode::UNAUTHENTICATED,
+                "the bearer token is not one that this collector knows, or it has ended; log in again",
+            )
+        };
         let mut state = self.state();
-        let id = *state.by_hash.get(&hash(secret))?;
-        let grant = state.grants.get(&id)?;
+        let id = *state.by_hash.get(&hash(secret)).ok_or_else(unknown)?;
+        let grant = state.grants.get(&id).ok_or_else(unknown)?;
         if !grant.is_good(now_us) {
             let id = grant.id;
             state.end(id);
             drop(state);
             self.later(forget(id));
-            return None;
+            return Err(unknown());
         }
-        let operator = state.operators.get(&grant.operator_id)?;
+        let operator = state.operators.get(&grant.operator_id).ok_or_else(unknown)?;
         if operator.disabled_at.is_some() {
-            return None;
+            return Err(unknown());
         }
-        let role = operator.role_in(venue)?.min(grant.role);
-        let tenant = Tenant { organisation_id: operator.organisation_id, venue_id: venue };
-        let actor = Actor::Operator { tenant, operator_id: operator.id, role };
-        let grant = state.grants.get_mut(&id)?;
+        let nowhere = || {
+            let text = "this login has no role there";
+            Refusal::new(ErrorCode::FORBIDDEN, text)
+        };
+        let venue = match place {
+            Place::Home => operator.home().ok_or_else(nowhere)?,
+            Place::Everywhere if operator.role_everywhere().is_some() => None,
+            // Which is less than was asked for, as the guard will say.
+            Place::Everywhere => operator.home().ok_or_else(nowhere)?,
+            Place::Venue(venue) if venue.organisation_id == operator.organisation_id => {
+                Some(venue.venue_id)
+            }
+            // Whether there is such a venue is nobody else's business.
+            Place::Venue(_) => return Err(nowhere()),
+        };
+        let actor = operator.acting(venue, grant.role).ok_or_else(nowhere)?;
+        let grant = state.grants.get_mut(&id).ok_or_else(unknown)?;
         grant.seen_at = now_us;
         let pass = grant.pass.clone();
         if now_us - grant.stored_at >= STORED_EVERY_US {
@@ -328,7 +387,7 @@ impl Operators {
                 values: vec![id.to_string().into(), now_us.into()],
             });
         }
-        Some(Asking { actor, credential: Credential::Bearer, pass, grant: Some(id) })
+        Ok(Asking { actor, credential: Credential::Bearer, pass, grant: Some(id) })
     }
 
     fn later(&self, statement: Statement) {
@@ -504,6 +563,11 @@ impl Operators {
         Ok(true)
     }
 
+    /// The most that a session or token allows.
+    pub fn most(&self, id: Uuid) -> Option<Role> {
+        self.state().grants.get(&id).map(|grant| grant.role)
+    }
+
     pub fn get(&self, id: OperatorId) -> Option<Operator> {
         self.state().operators.get(&id).cloned()
     }
@@ -566,7 +630,11 @@ impl Operators {
         operator.login = login;
         operator.name = name;
         operator.password = password;
-        operator.roles.insert(None, fields.role);
+        operator.roles = fields.venues.iter().map(|(venue, role)| (Some(*venue), *role)).collect();
+        operator.roles.extend(fields.role.map(|role| (None, role)));
+        if operator.roles.is_empty() {
+            return Err(bad("an operator needs a role: everywhere, or in some venue"));
+        }
         operator.disabled_at = fields.disabled.then(|| operator.disabled_at.unwrap_or(now_us));
         if fields.forget_second_factor {
             operator.totp = None;
@@ -581,6 +649,9 @@ impl Operators {
         // A new password or a closed door ends what is open.
         let ends = fields.disabled || (before.is_some() && fields.password.is_some());
         self.store_operator(&operator, ends.then_some(None)).await?;
+        if before.is_some_and(|before| before.roles != operator.roles) {
+            self.state().cut(operator.id);
+        }
         Ok(operator)
     }
 

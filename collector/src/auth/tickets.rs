@@ -41,12 +41,12 @@ impl Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deckport_protocol::Tenant;
+    use deckport_protocol::Scope;
 
     #[test]
     fn tickets_expire_and_are_bounded() {
         let tickets = Tickets::default();
-        let actor = || Actor::Shell { tenant: Tenant::SOLE };
+        let actor = || Actor::Shell { scope: Scope::SOLE };
         let pass = Pass::default;
         let (ticket, expires) = tickets.issue(actor(), pass(), 0).unwrap();
         assert_eq!(expires, LIFETIME_US);

@@ -7,9 +7,9 @@
 
 use crate::audit::Pen;
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
-use deckport_protocol::{ErrorCode, OrganisationId, Refusal, Scope, Tenant, VenueId};
+use deckport_protocol::{Actor, ErrorCode, OrganisationId, Refusal, Scope, Tenant, VenueId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 /// Characters of a name.
 const NAME: usize = 80;
@@ -65,13 +65,12 @@ fn bad(text: impl Into<String>) -> VenueError {
 /// See the module.
 #[derive(Debug)]
 pub struct Venues {
-    store: Arc<Store>,
     state: RwLock<State>,
 }
 
 impl Venues {
     /// Reads what there is. `first`: what the first venue is called as long as nobody said otherwise.
-    pub async fn open(store: Arc<Store>, first: &str) -> Result<Self, ReadError> {
+    pub async fn open(store: &Store, first: &str) -> Result<Self, ReadError> {
         let mut state = State::default();
         for row in store.fetch("select id, name from organisation", []).await? {
             let (id, name) = (row.parsed(0)?, row.text(1)?.as_ref().to_owned());
@@ -91,7 +90,7 @@ impl Venues {
             name: first.to_owned(),
         };
         state.venues.entry(sole.id).or_insert(sole);
-        Ok(Self { store, state: RwLock::new(state) })
+        Ok(Self { state: RwLock::new(state) })
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -157,12 +156,25 @@ impl Venues {
         }
     }
 
+    /// Where what this actor brings belongs: where they act, or in the one venue there is. The first venue of all is where a console stands that
+    /// comes with the local token, as before there were others.
+    pub fn of(&self, actor: &Actor) -> Result<Tenant, Refusal> {
+        match (actor, actor.scope()) {
+            (Actor::Console { tenant, .. }, _) => Ok(*tenant),
+            (_, Scope::SOLE) => Ok(Tenant::SOLE),
+            (_, scope) => self.meant(scope, None).map(|venue| venue.tenant()),
+        }
+    }
+
     fn fit(name: &str) -> Result<String, VenueError> {
         let name = name.trim();
-        let fits = !name.is_empty()
-            && name.chars().count() <= NAME
-            && !name.chars().any(char::is_control);
-        if fits { Ok(name.to_owned()) } else { Err(bad(format!("a name has 1 to {NAME} characters"))) }
+        let fits =
+            !name.is_empty() && name.chars().count() <= NAME && !name.chars().any(char::is_control);
+        if fits {
+            Ok(name.to_owned())
+        } else {
+            Err(bad(format!("a name has 1 to {NAME} characters")))
+        }
     }
 
     /// A new venue, or another name for one that is there (`id`).

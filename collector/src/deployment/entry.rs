@@ -14,7 +14,7 @@ use crate::log::{Log, NewFrame, Place, StoredFrame, StreamHead};
 use crate::store::{Guard, Row, Table, WriteError};
 use bytes::Bytes;
 use deckport_protocol::message::Transient;
-use deckport_protocol::{Chain, DeploymentId, Frame, OrderId, Outcome, Refusal, Tenant};
+use deckport_protocol::{Chain, DeploymentId, Frame, OrderId, Outcome, Refusal};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -20,7 +20,7 @@ use crate::config::{Clock, Config};
 use crate::log::{Log, LogError, StreamHead, StreamKey};
 use crate::store::Store;
 use deckport_protocol::message::Hello;
-use deckport_protocol::{ConsoleId, DeploymentId, Tenant};
+use deckport_protocol::{ConsoleId, DeploymentId, Scope, Tenant};
 use estimate::Estimates;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -47,7 +47,7 @@ pub struct Deployments {
     silence_after_us: i64,
     entries: Mutex<BTreeMap<DeploymentId, Arc<Entry>>>,
     fleet: watch::Sender<u64>,
-    removed: Mutex<VecDeque<(u64, DeploymentId)>>,
+    removed: Mutex<VecDeque<(u64, Tenant, DeploymentId)>>,
     /// One restore at a time for each deployment; seldom, so one lock for all will do.
     restoring: tokio::sync::Mutex<()>,
     /// Logs were given back.
@@ -273,25 +273,28 @@ impl Deployments {
         let summaries = entries.iter().filter_map(|entry| entry.summary(now_us));
         let changed = summaries.filter(|s| !s.state.ended() || s.updated_at > old).collect();
         let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = removed.iter().filter(|(at, _)| since.is_some_and(|since| *at > since));
-        (changed, gone.map(|(_, id)| *id).collect())
+        let gone = removed.iter().filter(|(at, tenant, _)| {
+            since.is_some_and(|since| *at > since) && scope.covers(*tenant)
+        });
+        (changed, gone.map(|(.., id)| *id).collect())
     }
 
     /// The deployment is no longer on the board, nor anywhere else.
     fn forget(&self, id: DeploymentId) {
-        if self.entries().remove(&id).is_some() {
-            self.off_the_board(id);
+        let known = self.entries().remove(&id);
+        if let Some(entry) = known {
+            self.off_the_board(&entry);
         }
     }
 
-    fn off_the_board(&self, id: DeploymentId) {
+    fn off_the_board(&self, entry: &Entry) {
         let mut version = 0;
         self.fleet.send_modify(|now| {
             *now += 1;
             version = *now;
         });
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        removed.push_back((version, id));
+        removed.push_back((version, entry.head.tenant, entry.id));
         if removed.len() > REMOVED {
             removed.pop_front();
         }
@@ -312,7 +315,7 @@ impl Deployments {
             // Two owners: the map and us. Anyone else still looks at it.
             if idle && entry.ended() && Arc::strong_count(&entry) == 2 {
                 self.entries().remove(&entry.id);
-                self.off_the_board(entry.id);
+                self.off_the_board(&entry);
             }
         }
     }

@@ -7,8 +7,8 @@ use super::Deployments;
 use super::view::DeploymentSummary;
 use crate::audit::Pen;
 use crate::log::{LogError, StreamKey};
-use crate::store::{Statement, Write};
-use deckport_protocol::{DeploymentId, Tenant};
+use crate::store::{Statement, Values, Write};
+use deckport_protocol::{DeploymentId, OrganisationId};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -68,7 +68,10 @@ const ENDED: &str = "select id, stream, state, finished_at, document from deploy
 
 impl Deployments {
     /// The policy that holds.
-    pub async fn retention_policy(&self, organisation: OrganisationId) -> Result<RetentionPolicy, LogError> {
+    pub async fn retention_policy(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<RetentionPolicy, LogError> {
         let key = format!("retention:{organisation}");
         let sql = "select value from meta where key = $1";
         let row = self.store.fetch_one(sql, [key.into()]).await?;
@@ -87,7 +90,7 @@ impl Deployments {
         };
         Ok(Retention {
             policy: self.retention_policy(organisation).await?,
-            stored_bytes: self.log.stored().stored_bytes,
+            stored_bytes: self.stored_bytes(organisation).await?,
             deployments,
             oldest_at,
         })
@@ -215,8 +218,20 @@ impl Deployments {
         }
     }
 
+    /// What the logs of an organisation take.
+    async fn stored_bytes(&self, organisation: OrganisationId) -> Result<u64, LogError> {
+        let sql = "select stream from stream where organisation_id = $1";
+        let rows = self.store.fetch(sql, [organisation.to_string().into()]).await?;
+        let of = |row: &Values| Ok(self.log.stored_of(StreamKey(row.int(0)?)).0);
+        rows.iter().map(of).sum()
+    }
+
     /// Runs that a policy does not keep, the oldest first.
-    async fn due(&self, organisation: OrganisationId, policy: RetentionPolicy) -> Result<Vec<Ended>, LogError> {
+    async fn due(
+        &self,
+        organisation: OrganisationId,
+        policy: RetentionPolicy,
+    ) -> Result<Vec<Ended>, LogError> {
         let rows = self.store.fetch(ENDED, [organisation.to_string().into()]).await?;
         let now_us = self.now_us();
         let mut kept: Vec<Ended> = Vec::new();
@@ -238,7 +253,7 @@ impl Deployments {
         }
         if let Some(most) = policy.max_bytes {
             let gone: u64 = due.iter().map(|run| self.log.stored_of(run.stream).0).sum();
-            let mut stored = self.log.stored().stored_bytes.saturating_sub(gone);
+            let mut stored = self.stored_bytes(organisation).await?.saturating_sub(gone);
             // Failures are what people come back for: they go last.
             kept.sort_by_key(|run| (run.failed, run.finished_at));
             for run in kept {

@@ -127,6 +127,7 @@ impl Entry {
         DeploymentSummary {
             id: self.id,
             console_id: descriptor.console_id,
+            venue_id: self.head.tenant.venue_id,
             name: descriptor.console_name.clone(),
             template: descriptor.template.clone(),
             command: descriptor.command.clone(),

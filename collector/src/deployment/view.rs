@@ -2,7 +2,7 @@
 //!
 //! Times (`*_at`) are microseconds since the Unix epoch, durations (`*_us`) microseconds.
 
-use deckport_protocol::{ConsoleId, DeploymentId, Exit, Level, Outcome, StreamId};
+use deckport_protocol::{ConsoleId, DeploymentId, Exit, Level, Outcome, StreamId, VenueId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -147,10 +147,18 @@ pub struct LastLine {
     pub row: u64,
 }
 
+/// What was stored before there were others belongs to the first one.
+const fn first_venue() -> VenueId {
+    VenueId::SOLE
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentSummary {
     pub id: DeploymentId,
     pub console_id: ConsoleId,
+    /// Where it belongs.
+    #[serde(default = "first_venue")]
+    pub venue_id: VenueId,
     /// The console's name.
     pub name: String,
     pub template: String,

@@ -7,7 +7,7 @@ pub mod link;
 use crate::store::{Row, Table};
 use deckport_protocol::{ConsoleId, Tenant};
 
-static CONSOLE: Table = Table {
+const CONSOLE: Table = Table {
     insert: "insert into console (id, organisation_id, venue_id, name, hardware, first_seen_at, \
              last_seen_at)",
     columns: 7,
@@ -16,6 +16,20 @@ static CONSOLE: Table = Table {
                last_seen_at = excluded.last_seen_at",
     last_wins: true,
 };
+
+static SEEN: Table = CONSOLE;
+
+static JOINED: Table = Table {
+    conflict: "on conflict (id) do update set name = excluded.name, \
+               organisation_id = excluded.organisation_id, venue_id = excluded.venue_id, \
+               last_seen_at = excluded.last_seen_at",
+    ..CONSOLE
+};
+
+/// What is written when a console is added: it belongs to `tenant` from now on.
+pub fn joined(tenant: Tenant, console: ConsoleId, name: &str, now_us: i64) -> Row {
+    Row { table: &JOINED, ..seen(tenant, console, name, None, now_us) }
+}
 
 /// What is written when a console describes itself.
 pub fn seen(
@@ -26,7 +40,7 @@ pub fn seen(
     now_us: i64,
 ) -> Row {
     Row {
-        table: &CONSOLE,
+        table: &SEEN,
         values: vec![
             console.to_string().into(),
             tenant.organisation_id.to_string().into(),

@@ -10,7 +10,7 @@ use axum::extract::ws::Message;
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello, Welcome};
 use deckport_protocol::{
     ABILITY_COLUMNS, ABILITY_ZSTD, Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION,
-    Refusal, Tenant,
+    Refusal, Scope, Tenant,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -38,6 +38,9 @@ impl From<LogError> for End {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Write(error) => Self::Refused(refusal_of(&error)),
+            LogError::Foreign => {
+                Self::Refused(Refusal::new(ErrorCode::STREAM_MISMATCH, error.to_string()))
+            }
             error => {
                 tracing::error!(error = %error, "a stream could not be read");
                 Self::Refused(Refusal::new(ErrorCode::INTERNAL, error.to_string()))
@@ -53,6 +56,7 @@ pub(super) async fn greet(
     ingest: &Ingest,
     wire: &mut Wire,
     actor: &Actor,
+    tenant: Tenant,
     pass: &Pass,
     deployment_id: DeploymentId,
 ) -> Result<Greeted, End> {
@@ -98,9 +102,9 @@ pub(super) async fn greet(
         let text = "this credential belongs to another console";
         return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
     }
-    let head = claim_stream(ingest, actor.tenant(), &hello).await?;
+    let head = claim_stream(ingest, tenant, &hello).await?;
     let deployments = &ingest.deployments;
-    let entry = deployments.open_stream(actor.tenant(), head, &hello).await?;
+    let entry = deployments.open_stream(head, &hello).await?;
     let superseded = Refusal::new(
         ErrorCode::SUPERSEDED,
         "another agent with a later incarnation has taken over this run",
@@ -163,7 +167,7 @@ fn too_late() -> Refusal {
 async fn claim_stream(ingest: &Ingest, tenant: Tenant, hello: &Hello) -> Result<StreamHead, End> {
     let deployments = &ingest.deployments;
     let log = deployments.log();
-    let known = log.head(tenant, hello.deployment_id).await?;
+    let known = log.head(Scope::all(tenant.organisation_id), hello.deployment_id).await?;
     if let Some(known) = known {
         if known.stream_id != hello.stream_id {
             let text = "this run belongs to another stream; a copied spool cannot go on with it";

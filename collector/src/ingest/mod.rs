@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::deployment::Deployments;
 use crate::metrics::Metrics;
 use axum::extract::ws::WebSocket;
-use deckport_protocol::{Actor, DeploymentId, ServerEpoch};
+use deckport_protocol::{Actor, DeploymentId, ServerEpoch, Tenant};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,12 +46,13 @@ impl Ingest {
         self,
         socket: WebSocket,
         actor: Actor,
+        tenant: Tenant,
         pass: Pass,
         deployment_id: DeploymentId,
     ) {
         self.metrics.agents.add(1);
         let metrics = Arc::clone(&self.metrics);
-        session::serve(self, socket, actor, pass, deployment_id).await;
+        session::serve(self, socket, actor, tenant, pass, deployment_id).await;
         metrics.agents.add(-1);
     }
 }

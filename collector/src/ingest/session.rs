@@ -15,7 +15,7 @@ use deckport_protocol::message::{
 use deckport_protocol::secrets;
 use deckport_protocol::{
     ABILITY_COLUMNS, ACK_WITHIN, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits,
-    OrderId, Refusal, is_prompt,
+    OrderId, Refusal, Tenant, is_prompt,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -44,6 +44,7 @@ pub(super) async fn serve(
     ingest: Ingest,
     socket: WebSocket,
     actor: Actor,
+    tenant: Tenant,
     pass: Pass,
     deployment_id: DeploymentId,
 ) {
@@ -51,7 +52,7 @@ pub(super) async fn serve(
     let limits = ingest.config.limits;
     let metrics = Arc::clone(&ingest.metrics);
     let mut wire = Wire::new(socket, bounds.send_time, limits.message_bytes, metrics);
-    let greeted = greet(&ingest, &mut wire, &actor, &pass, deployment_id).await;
+    let greeted = greet(&ingest, &mut wire, &actor, tenant, &pass, deployment_id).await;
     let end = match greeted {
         Ok((entry, link, orders, abilities)) => {
             let number = link.session;

@@ -11,7 +11,7 @@ use crate::log::LogError;
 use axum::extract::ws::Message;
 use bytes::Bytes;
 use deckport_protocol::rows::Row;
-use deckport_protocol::{ErrorCode, Refusal, Tenant};
+use deckport_protocol::{ErrorCode, Refusal, Scope};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Control {
 
 pub(super) struct Subscription {
     pub(super) live: Live,
-    pub(super) tenant: Tenant,
+    pub(super) scope: Scope,
     pub(super) subscribe: Subscribe,
     pub(super) control: Arc<Control>,
     pub(super) out: mpsc::Sender<Out>,
@@ -159,7 +159,7 @@ impl Subscription {
 
     async fn entry(&self) -> Result<Arc<Entry>, End> {
         let found = match self.subscribe.deployment_id {
-            Some(id) => self.live.deployments.get(self.tenant, id).await?,
+            Some(id) => self.live.deployments.get(self.scope, id).await?,
             None => None,
         };
         found.ok_or_else(|| {
@@ -182,14 +182,14 @@ impl Subscription {
     async fn fleet(&self) -> Result<(), End> {
         let mut version = self.live.deployments.fleet();
         let mut cursor = *version.borrow_and_update();
-        let deployments = self.live.deployments.board(self.tenant);
+        let deployments = self.live.deployments.board(self.scope);
         self.snapshot(cursor, Snapshot::Fleet(FleetSnapshot { deployments })).await?;
         let mut pace = FLEET_PACE;
         loop {
             tokio::time::sleep(pace).await;
             version.changed().await.map_err(|_| End::Gone)?;
             let now = *version.borrow_and_update();
-            let (changed, removed) = self.live.deployments.changed(self.tenant, Some(cursor));
+            let (changed, removed) = self.live.deployments.changed(self.scope, Some(cursor));
             cursor = now;
             let many = u32::try_from(changed.len()).unwrap_or(u32::MAX);
             pace = FLEET_PACE_MOST.min(FLEET_PACE + FLEET_PACE_EACH.saturating_mul(many));

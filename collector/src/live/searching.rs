@@ -42,7 +42,7 @@ impl Subscription {
             deployment: asked.deployment_id,
             before: None,
         };
-        let prepared = search.prepare(self.tenant, &query, options).await?;
+        let prepared = search.prepare(self.scope, &query, options).await?;
         let axis = prepared.axis;
         let data = SearchSnapshot {
             query: query.text.clone(),

@@ -166,7 +166,7 @@ fn handle(
             live.metrics.subscriptions.add(1);
             let subscription = Subscription {
                 live: live.clone(),
-                tenant: actor.tenant(),
+                scope: actor.scope(),
                 subscribe,
                 control,
                 out: out.clone(),

@@ -42,7 +42,7 @@ use crate::store::{
     Done, Guard, Permit, ReadError, Row, Statement, Store, Values, Write, WriteError,
 };
 use bytes::Bytes;
-use deckport_protocol::{DeploymentId, Frame, Limits, StreamId, Tenant};
+use deckport_protocol::{DeploymentId, Frame, Limits, Scope, StreamId, Tenant};
 use filters::Filters;
 use index::Index;
 use std::collections::HashSet;
@@ -62,6 +62,9 @@ pub enum LogError {
     Damaged { stream: StreamKey, seq: u64, why: String },
     #[error("there is no space to pack what a former version stored; make some and start again")]
     NoSpace,
+    /// A deployment of that id is somebody else's.
+    #[error("this run belongs to another stream; a copied spool cannot go on with it")]
+    Foreign,
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -145,6 +148,7 @@ pub struct Stored {
 pub struct StreamHead {
     pub stream: StreamKey,
     pub deployment_id: DeploymentId,
+    pub tenant: Tenant,
     pub stream_id: StreamId,
     pub incarnation: u64,
     pub quarantined: Option<String>,
@@ -319,7 +323,8 @@ impl Log {
         self.store.writer().write(write).await?;
         // A console that was moved goes on with what it began where it stood.
         let head = self.head(Scope::all(tenant.organisation_id), deployment).await?;
-        head.ok_or_else(|| ReadError::unexpected("the stream was recorded and is not there").into())
+        // Nothing was recorded where another organisation has it.
+        head.ok_or(LogError::Foreign)
     }
 
     async fn write(&self, statements: Vec<Statement>) -> Result<(), LogError> {

@@ -11,12 +11,13 @@ pub use directory::Run;
 pub use saved::{SaveError, SavedSearch, SavedSearchFields};
 pub use view::{Histogram, NoPlace, SearchHit, SearchPage, SearchProgress};
 
+use crate::auth::Venues;
 use crate::deployment::{Entry, Standing};
 use crate::log::{Axis, Cursor, Log, LogError, Spec, StreamKey, Target, Wanted};
 use crate::query::{Query, RowExpr, RowTerm, RunFacts, Simplified, TimeTerm, Tree};
 use crate::store::Store;
 use deckport_protocol::rows::Row;
-use deckport_protocol::{DeploymentId, Tenant};
+use deckport_protocol::{DeploymentId, Scope};
 use directory::Directory;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -91,7 +92,7 @@ pub struct Search {
     store: Arc<Store>,
     log: Log,
     directory: Directory,
-    venue: String,
+    venues: Arc<Venues>,
 }
 
 /// A search that is about to run.
@@ -106,8 +107,8 @@ pub struct Prepared {
 }
 
 impl Search {
-    pub fn new(store: Arc<Store>, log: Log, venue: String) -> Self {
-        Self { store, log, directory: Directory::default(), venue }
+    pub fn new(store: Arc<Store>, log: Log, venues: Arc<Venues>) -> Self {
+        Self { store, log, directory: Directory::default(), venues }
     }
 
     /// The run is no more.
@@ -123,11 +124,12 @@ impl Search {
             Standing::Ended { outcome, .. } => Some(*outcome),
             Standing::Queued | Standing::Running { .. } => None,
         });
+        let venue = self.venues.name(entry.head.tenant.venue_id);
         query.on_run(&RunFacts {
             deployment_id: entry.id,
             console: descriptor.map_or("", |descriptor| &descriptor.console_name),
             template: descriptor.map_or("", |descriptor| &descriptor.template),
-            venue: Some(&self.venue),
+            venue: Some(&venue),
             release: None,
             outcome: ended.into(),
             first_row_us: None,
@@ -138,11 +140,12 @@ impl Search {
     /// Finds out where to look.
     pub async fn prepare(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         query: &Query,
         options: Options,
     ) -> Result<Prepared, LogError> {
-        let known = self.directory.runs(&self.store, tenant).await?;
+        let known = self.directory.runs(&self.store, scope).await?;
+        let venues = self.venues.names();
         let place = options.before;
         let before = place.and_then(|place| {
             let run = known.iter().find(|run| run.id == place.deployment)?;
@@ -159,7 +162,7 @@ impl Search {
                 deployment_id: run.id,
                 console: &run.console,
                 template: &run.template,
-                venue: Some(&self.venue),
+                venue: venues.get(&run.tenant.venue_id).map(String::as_str),
                 release: None,
                 outcome: run.outcome(),
                 first_row_us: None,

@@ -5,7 +5,7 @@ use crate::audit::Pen;
 use crate::log::LogError;
 use crate::query::Query;
 use crate::store::{Statement, Store, Value, Values, Write};
-use deckport_protocol::Tenant;
+use deckport_protocol::Scope;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use utoipa::ToSchema;
@@ -61,7 +61,7 @@ pub enum SaveError {
 }
 
 const ALL: &str = "select id, name, query, alert, created_at, updated_at from saved_search \
-     where organisation_id = $1 and ($2 is null or id = $2) order by name, id";
+     where organisation_id = $1 and ($2 is null or id = $2) and ($3 is null or venue_id = $3) order by name, id";
 
 fn of_row(row: &Values) -> Result<SavedSearch, LogError> {
     Ok(SavedSearch {
@@ -81,16 +81,17 @@ impl Search {
     /// All searches that are kept, by name, with what they find now. `tz`: minutes east of UTC, for midnight.
     pub async fn saved(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         now_us: i64,
         tz: i32,
     ) -> Result<Vec<SavedSearch>, LogError> {
-        let organisation = tenant.organisation_id.to_string();
-        let rows = self.store.fetch(ALL, [organisation.into(), None::<&str>.into()]).await?;
+        let organisation = scope.organisation_id.to_string();
+        let rows =
+            self.store.fetch(ALL, [organisation.into(), None::<&str>.into(), venue(scope)]).await?;
         let mut all = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut saved = of_row(row)?;
-            self.look_again(tenant, &mut saved, now_us, tz).await?;
+            self.look_again(scope, &mut saved, now_us, tz).await?;
             all.push(saved);
         }
         Ok(all)
@@ -98,7 +99,7 @@ impl Search {
 
     async fn look_again(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         saved: &mut SavedSearch,
         now_us: i64,
         tz: i32,
@@ -112,7 +113,7 @@ impl Search {
             }
         };
         let newest = Options { limit: 1, ..Options::default() };
-        let prepared = self.prepare(tenant, &query, newest).await?;
+        let prepared = self.prepare(scope, &query, newest).await?;
         self.run(prepared, |news| {
             saved.last_match_at = saved.last_match_at.or(news.hits.first().map(|hit| hit.row.at));
             ControlFlow::Continue(())
@@ -127,7 +128,7 @@ impl Search {
             }
         };
         let counted = Options { count: true, ..Options::default() };
-        let prepared = self.prepare(tenant, &today, counted).await?;
+        let prepared = self.prepare(scope, &today, counted).await?;
         let mut unreadable = 0;
         self.run(prepared, |news| {
             saved.matches_today = news.progress.matched;
@@ -145,7 +146,7 @@ impl Search {
     /// Keeps a search, or changes one; `None`: there is none with that id.
     pub async fn save(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         id: Option<Uuid>,
         fields: &SavedSearchFields,
         now_us: i64,
@@ -156,9 +157,9 @@ impl Search {
         if name.is_empty() || name.chars().count() > NAME {
             return Err(SaveError::Name);
         }
-        let organisation = tenant.organisation_id.to_string();
+        let organisation = scope.organisation_id.to_string();
         if let Some(id) = id {
-            let values = [organisation.clone().into(), Some(id.to_string()).into()];
+            let values = [organisation.clone().into(), Some(id.to_string()).into(), venue(scope)];
             let there = self.store.fetch_one(ALL, values).await.map_err(LogError::from)?;
             if there.is_none() {
                 return Ok(None);
@@ -184,7 +185,7 @@ impl Search {
                 }
                 Statement {
                     sql: "insert into saved_search (id, organisation_id, name, query, alert, \
-                          created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $6)",
+                          created_at, updated_at, venue_id) values ($1, $2, $3, $4, $5, $6, $6, $7)",
                     values: vec![
                         id.unwrap_or_else(Uuid::now_v7).to_string().into(),
                         organisation.clone().into(),
@@ -192,6 +193,7 @@ impl Search {
                         fields.query.as_str().into(),
                         i64::from(fields.alert).into(),
                         now_us.into(),
+                        scope.venue_id.map(|venue| venue.to_string()).unwrap_or_default().into(),
                     ],
                 }
             }
@@ -205,7 +207,7 @@ impl Search {
         // What is looked for may be somebody's secret; it is not written down.
         let pen = pen.with("name", name).with("alert", fields.alert);
         pen.write(write).await.map_err(LogError::from)?;
-        let row = self.store.fetch_one(ALL, [organisation.into(), id]).await;
+        let row = self.store.fetch_one(ALL, [organisation.into(), id, venue(scope)]).await;
         let row = row.map_err(LogError::from)?;
         Ok(row.as_ref().map(of_row).transpose()?)
     }
@@ -213,12 +215,12 @@ impl Search {
     /// No longer keeps a search; whether there was one.
     pub async fn delete_saved(
         &self,
-        tenant: Tenant,
+        scope: Scope,
         id: Uuid,
         pen: Pen<'_>,
     ) -> Result<bool, LogError> {
-        let organisation = tenant.organisation_id.to_string();
-        let values = [organisation.clone().into(), Some(id.to_string()).into()];
+        let organisation = scope.organisation_id.to_string();
+        let values = [organisation.clone().into(), Some(id.to_string()).into(), venue(scope)];
         let there = self.store.fetch_one(ALL, values).await?.is_some();
         let statement = Statement {
             sql: "delete from saved_search where id = $1 and organisation_id = $2",
@@ -229,6 +231,11 @@ impl Search {
         }
         Ok(there)
     }
+}
+
+/// Who acts in one venue has that venue's; who acts everywhere has all.
+fn venue(scope: Scope) -> Value {
+    scope.venue_id.map(|venue| venue.to_string()).into()
 }
 
 async fn count(store: &Store, organisation: &str) -> Result<u64, LogError> {

@@ -167,7 +167,8 @@ pub(super) async fn import(
     Extension(note): Extension<Note>,
     body: Body,
 ) -> Result<(StatusCode, Json<Imported>), Answer> {
-    let tenant = actor.tenant();
+    let scope = actor.scope();
+    let tenant = app.auth.venues.of(&actor)?;
     let log = app.deployments.log();
     let limits = *log.limits();
     // A file on the disk for each: few at a time, and the others are not read yet.
@@ -185,18 +186,22 @@ pub(super) async fn import(
     begun.map_err(|error| Answer(refusal_of(&error)))?;
     let incarnation = head.incarnation;
     let now_us = app.deployments.now_us();
-    if let Some(known) = log.head(tenant, head.deployment_id).await? {
+    if let Some(known) = log.head(scope, head.deployment_id).await? {
         if known.stream_id != head.stream_id {
             return Err(bad("another run with the same id is here already"));
         }
-        if app.deployments.get(tenant, head.deployment_id).await?.is_none() {
+        if app.deployments.get(scope, head.deployment_id).await?.is_none() {
             return Err(bad(
                 "this run was here and was removed, as stored logs are; it is not taken in again",
             ));
         }
     }
-    let claimed =
-        log.claim(tenant, head.deployment_id, head.stream_id, incarnation, now_us).await?;
+    let claimed = log.claim(tenant, head.deployment_id, head.stream_id, incarnation, now_us).await;
+    let foreign = |error| match error {
+        LogError::Foreign => bad("another run with the same id is here already"),
+        error => error.into(),
+    };
+    let claimed = claimed.map_err(foreign)?;
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
         abilities: Vec::new(),
@@ -210,7 +215,7 @@ pub(super) async fn import(
         lowest_seq: 1,
         highest_seq: head.last_seq,
     };
-    let entry = app.deployments.open_stream(tenant, claimed, &hello).await?;
+    let entry = app.deployments.open_stream(claimed, &hello).await?;
     if entry.lock().link.is_some() {
         return Err(bad(
             "its console is delivering this run right now; nothing is taken from a file",
