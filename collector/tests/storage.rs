@@ -427,8 +427,7 @@ async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) 
     let log = opened.deployments.log();
     let hello = &run.hello;
     let claimed = log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, 1, 0).await;
-    let entry =
-        opened.deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
+    let entry = opened.deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
     let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
     let (link, _orders) = entry.claim(1, 0, why).unwrap();
     let last = *lines.end();

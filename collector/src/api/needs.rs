@@ -51,9 +51,9 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/api/v1/audit" | "/api/v1/audit/export" | "/api/v1/audit/verify" => {
             Need::Everywhere(Role::Admin)
         }
-        _ if reads && (route.starts_with("/api/v1/") || route == "/metrics") => {
-            Need::Role(Role::Viewer)
-        }
+        // Figures of all that the collector does.
+        "/metrics" => Need::Everywhere(Role::Viewer),
+        _ if reads && route.starts_with("/api/v1/") => Need::Role(Role::Viewer),
         _ => Need::Everywhere(Role::Admin),
     }
 }

@@ -7,7 +7,7 @@ use super::written::Note;
 use crate::auth::operators::{
     Grant, GrantKind, LONGEST_TOKEN_US, Login, Operator, OperatorError, OperatorFields,
 };
-use crate::auth::{Answer, GrantId, Peer, password};
+use crate::auth::{Answer, GrantId, Need, Peer, password};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
@@ -361,10 +361,14 @@ pub(super) struct Sessions {
     sessions: Vec<Access>,
 }
 
+fn is_admin_of_all(actor: &Actor) -> bool {
+    Need::Everywhere(Role::Admin).demand(actor).is_ok()
+}
+
 /// Whose sessions somebody may see and end: none is everybody's.
 fn whose(actor: &Actor, all: bool) -> Result<Option<OperatorId>, Answer> {
     match actor {
-        Actor::Operator { operator_id, role, .. } if !all || *role < Role::Admin => {
+        Actor::Operator { operator_id, .. } if !all || !is_admin_of_all(actor) => {
             if all {
                 let text = "everybody's sessions are for admins";
                 return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
@@ -404,7 +408,7 @@ pub(super) async fn end_session(
     let id = id.parse().map_err(|_| missing())?;
     // An admin's own, or anybody's.
     let of = match &actor {
-        Actor::Operator { operator_id, role, .. } if *role < Role::Admin => Some(*operator_id),
+        Actor::Operator { operator_id, .. } if !is_admin_of_all(&actor) => Some(*operator_id),
         _ => None,
     };
     let there = app.auth.operators.end(actor.scope().organisation_id, of, id).await?;
