@@ -16,6 +16,7 @@ import {
   type HostResponse,
   type LiveHandlers,
   type LiveSocket,
+  type Proposed,
 } from './types';
 
 interface ShellResponse {
@@ -73,10 +74,18 @@ function on<T>(event: string, call: (payload: T) => void): Promise<() => void> {
 export class TauriHost implements Host {
   readonly kind = 'desktop';
   readonly desktop: Desktop = {
+    discover: () => invoke<Proposed[]>('remote_discover'),
     about: () => invoke<About>('about'),
     openFolder: (which) => invoke<void>('open_folder', { which }),
     preferences: () => invoke<DesktopPreferences>('preferences_get'),
-    setPreferences: (preferences) => invoke<DesktopPreferences>('preferences_set', { preferences }),
+    setPreferences: async (preferences) => {
+      try {
+        return await invoke<DesktopPreferences>('preferences_set', { preferences });
+      } catch (cause) {
+        // It is no collector's refusal: the shell's own words say all.
+        throw new Error((cause as ShellError).message ?? String(cause), { cause });
+      }
+    },
     onPreferences: (changed) => on('preferences', changed),
     onConnections: (changed) => on('connections', changed),
     onNavigate: async (go) => {

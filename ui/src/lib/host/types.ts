@@ -53,6 +53,24 @@ export interface DesktopPreferences {
   notify_finish: boolean;
   paused_until_at: number | null;
   autostart: boolean;
+  /** The collector in the app listens on the network, not only on this computer. */
+  listen_on_network: boolean;
+  /** With that, at this address of the computer's. */
+  listen_address: string;
+  listen_port: number;
+}
+
+/** A collector that makes itself known on the network. All of it is its own word: the key is still to be compared. */
+export interface Proposed {
+  name: string;
+  machine: string;
+  /** With the pin that it announced. */
+  address: string;
+  pin: string;
+  /** The pin, shortened, to be compared with what its own screen shows. */
+  short: string;
+  /** The connection to it, if there is one already. */
+  connection: string | null;
 }
 
 export interface About {
@@ -60,13 +78,20 @@ export interface About {
   data_dir: string;
   log_dir: string;
   autostart_available: boolean;
+  /** Where the app was told to listen when it was started, whatever the preferences say. */
+  told_to_listen: string | null;
+  /** What holds the operator's logins at other collectors. */
+  logins: { kind: 'keyring' | 'file'; sentence: string };
 }
 
 /** What only an installed app can do. */
 export interface Desktop {
+  /** Looks for a few seconds for collectors on the network. */
+  discover(): Promise<Proposed[]>;
   about(): Promise<About>;
   openFolder(which: 'data' | 'logs'): Promise<void>;
   preferences(): Promise<DesktopPreferences>;
+  /** Rejects with the shell's reason, and then nothing was changed. */
   setPreferences(change: Partial<DesktopPreferences>): Promise<DesktopPreferences>;
   onPreferences(changed: (preferences: DesktopPreferences) => void): Promise<() => void>;
   onConnections(changed: (connections: Connection[]) => void): Promise<() => void>;

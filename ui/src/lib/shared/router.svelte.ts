@@ -14,7 +14,8 @@ export type Route =
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
   | { name: 'signatures'; id: string | null }
-  | { name: 'settings' }
+  /** `at`: the section that somebody came for. */
+  | { name: 'settings'; at: string | null }
   | { name: 'unknown'; path: string };
 
 export function parseRoute(hash: string): Route {
@@ -23,8 +24,8 @@ export function parseRoute(hash: string): Route {
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
   if (parts[0] === 'fleet') return { name: 'fleet' };
-  if (parts[0] === 'settings') return { name: 'settings' };
   const query = new URLSearchParams(search);
+  if (parts[0] === 'settings') return { name: 'settings', at: query.get('at') };
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
   if (parts[0] === 'together') {
     const view = query.get('view') ?? '';
@@ -99,8 +100,8 @@ export function signaturesLink(id?: string): string {
   return id === undefined ? '#/signatures' : `#/signatures/${encodeURIComponent(id)}`;
 }
 
-export function settingsLink(): string {
-  return '#/settings';
+export function settingsLink(at?: 'network'): string {
+  return at === undefined ? '#/settings' : `#/settings?at=${at}`;
 }
 
 export class Router {

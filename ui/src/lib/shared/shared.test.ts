@@ -75,7 +75,8 @@ describe('routes', () => {
   it.each([
     ['', { name: 'live' }],
     ['#/live', { name: 'live' }],
-    ['#/settings', { name: 'settings' }],
+    ['#/settings', { name: 'settings', at: null }],
+    ['#/settings?at=network', { name: 'settings', at: 'network' }],
     ['#/deployments/a-b?seq=12', { name: 'deployment', id: 'a-b', seq: 12 }],
     ['#/deployments/a-b?seq=-1', { name: 'deployment', id: 'a-b', seq: null }],
     ['#/deployments/a-b', { name: 'deployment', id: 'a-b', seq: null }],

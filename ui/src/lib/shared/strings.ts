@@ -2,6 +2,7 @@
 import { bytes, count, plural } from './format';
 import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
+import { listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
 
 export const t = {
@@ -235,6 +236,7 @@ export const t = {
   },
   consoles,
   adding,
+  listening,
   query,
   history,
   together,
@@ -291,6 +293,7 @@ export const t = {
     resume: 'Resume',
     app: 'This app',
     autostart: 'Start with the computer',
+    logins: 'Logins',
     version: 'Version',
     data: 'Data',
     logs: 'Logs',
