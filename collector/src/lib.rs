@@ -11,6 +11,7 @@ mod collector;
 pub mod config;
 pub mod content;
 pub mod deployment;
+pub mod discovery;
 pub mod fleet;
 pub mod ingest;
 pub mod live;
@@ -25,7 +26,7 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 17] = [
+pub const MODULES: [&str; 18] = [
     "config",
     "metrics",
     "store",
@@ -41,6 +42,7 @@ pub const MODULES: [&str; 17] = [
     "ingest",
     "api",
     "server",
+    "discovery",
     "collector",
     "check",
 ];

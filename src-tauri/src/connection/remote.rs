@@ -1,7 +1,8 @@
 //! A collector elsewhere: dialled by TLS, known by its pinned key, entered with a session of the operator's own.
 //!
-//! What must hold: nothing but the greeting goes to a collector with another key; the session stays in this process and in a file
-//! of its owner's ([`super::kept`]), never in the page.
+//! What must hold: nothing but the greeting goes to a collector with another key; the session stays in this process and where the
+//! operator's things are kept ([`super::kept`]), never in the page. While it is waited for, nothing is asked of the collector:
+//! it would take the operator for a stranger.
 //!
 //! A keeper asks the collector how it is every few seconds and tells how the connection stands; whatever else happens on it (a
 //! request that is refused, say) makes it ask at once.
@@ -30,9 +31,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Remote {
     address: Address,
     pin: Pin,
-    session: Mutex<Option<String>>,
+    session: Mutex<Session>,
     standing: watch::Sender<Standing>,
     asks: Notify,
+}
+
+/// What the operator is known by at a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Nothing: they must log in.
+    None,
+    Known(String),
+    /// It is in the keyring, which has not given it out yet; with what the operator should know of that.
+    Awaited(String),
 }
 
 /// Why somebody who answers is not the collector that is meant, with what to compare.
@@ -43,7 +54,7 @@ pub(crate) struct Found {
 
 impl Remote {
     /// None: the address has no pin.
-    pub(crate) fn new(address: Address, session: Option<String>) -> Option<Remote> {
+    pub(crate) fn new(address: Address, session: Session) -> Option<Remote> {
         let Transport::Tls { pin: Some(pin) } = address.transport else { return None };
         let session = Mutex::new(session);
         let standing = watch::Sender::new(Standing::Starting);
@@ -54,14 +65,32 @@ impl Remote {
         &self.address
     }
 
-    /// By what the operator is known there.
-    pub(crate) fn session(&self) -> Option<String> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn pin(&self) -> Pin {
+        self.pin
     }
 
-    pub(crate) fn set_session(&self, session: Option<String>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
-        self.asks.notify_one();
+    /// By what the operator is known there.
+    pub(crate) fn session(&self) -> Option<String> {
+        match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
+            Session::Known(session) => Some(session.clone()),
+            Session::None | Session::Awaited(_) => None,
+        }
+    }
+
+    pub(crate) fn set_session(&self, session: Session) {
+        let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != session {
+            *current = session;
+            self.asks.notify_one();
+        }
+    }
+
+    /// Why its session is waited for, if it is.
+    pub(crate) fn awaited(&self) -> Option<String> {
+        match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
+            Session::Awaited(why) => Some(why.clone()),
+            Session::None | Session::Known(_) => None,
+        }
     }
 
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
@@ -70,6 +99,9 @@ impl Remote {
 
     /// A byte stream to the holder of the pinned key.
     pub(crate) async fn dial(&self) -> Result<Box<dyn Bytes>, ConnectionError> {
+        if let Some(why) = self.awaited() {
+            return Err(ConnectionError::NotReady(why));
+        }
         let dialled = timeout(DIAL, connect(&self.address, &[self.pin])).await;
         match dialled {
             Ok(Ok(stream)) => Ok(stream),
