@@ -104,6 +104,23 @@ async fn log_in(collector: &Collector, login: &str, more: Value) -> Result<Strin
     }
 }
 
+/// The seconds that the header of a refused login says.
+async fn retry_after(collector: &Collector, login: &Value) -> u64 {
+    let address = collector.listen_addr().unwrap();
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let request = Request::post("/api/v1/login")
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(login.to_string())))
+        .unwrap();
+    let (answer, _) = tokio::join!(
+        async move { sender.send_request(request).await.unwrap().headers().clone() },
+        connection
+    );
+    answer["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
 fn refused(code: &str) -> Result<String, (u16, String)> {
     Err((403, code.to_owned()))
 }
@@ -160,6 +177,8 @@ async fn guessing_is_slowed_down() {
     let looked_at = answers.iter().filter(|answer| **answer == refused("login_refused")).count();
     assert!(looked_at <= 5, "{looked_at} of nine guesses were looked at: {answers:?}");
     assert_eq!(log_in(&collector, "ada", json!({})).await, Err((429, "rate_exceeded".into())));
+    let wait = retry_after(&collector, &json!({ "login": "ada", "password": PASSWORD })).await;
+    assert!((1..=900).contains(&wait), "a page can count down: {wait}");
     clock.0.fetch_add(901_000_000, Ordering::Relaxed);
     assert!(log_in(&collector, "ada", json!({})).await.is_ok());
 }
@@ -424,4 +443,16 @@ async fn foreign_hosts_and_pages_reach_no_route() {
             }
         }
     }
+}
+
+/// What another app adds this collector by, and what two people compare.
+#[tokio::test]
+async fn a_collector_says_how_it_is_added_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let (_, info) = ask(&collector, Some(collector.token()), "GET", "/api/v1/info", None).await;
+    assert_eq!(info["pin_short"], collector.pin().short());
+    assert_eq!(info["only_here"], true);
+    let address = format!("https://{}#{}", collector.listen_addr().unwrap(), collector.pin());
+    assert!(info["addresses"].as_array().unwrap().contains(&json!(address)), "{info}");
 }

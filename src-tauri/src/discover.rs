@@ -79,7 +79,7 @@ mod tests {
         };
         let all = [found(b"own", "Mine"), found(b"hq", "HQ\u{1b}[2J"), found(b"new", "New")];
         let address = format!("https://hq:7443#{}", Pin::of_key(b"hq"));
-        let remote = Remote::new(address.parse().unwrap(), Session::None).unwrap();
+        let remote = Remote::new(address.parse().unwrap(), "ada".into(), Session::None).unwrap();
         let connections = Connections::new(vec![Connection::remote("r1", "HQ", Arc::new(remote))]);
         let proposed = proposals(&all, Some(Pin::of_key(b"own")), &connections);
         let seen: Vec<_> = proposed

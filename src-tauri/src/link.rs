@@ -1,6 +1,7 @@
 //! Links into the app: `deckport://deployment/ID?seq=N` (or `?row=N`), `deckport://live`, `deckport://fleet`, `deckport://settings`,
 //! `deckport://connections`, `deckport://operators`, `deckport://history?q=QUERY`, `deckport://compare/ID?with=ID`,
-//! `deckport://together?run=ID&run=ID&view=start`, `deckport://signatures` and `deckport://signatures/ID`.
+//! `deckport://together?run=ID&run=ID&view=start`, `deckport://signatures`, `deckport://signatures/ID`, and
+//! `deckport://connect?to=ADDRESS` for a collector elsewhere.
 //!
 //! A link may come from anywhere (a web page, a chat, another program's command line). So it is read into a closed
 //! set of places, and the route that reaches the webview is written by us, never copied from the link. What is searched
@@ -8,6 +9,7 @@
 
 use std::str::FromStr;
 
+use deckport_protocol::Address;
 use tauri::Url;
 
 /// A place in the app.
@@ -44,6 +46,10 @@ pub(crate) enum Link {
     Signatures {
         id: Option<String>,
     },
+    /// A collector elsewhere that may be added; nothing is added before somebody compared its key.
+    Connect {
+        to: Address,
+    },
 }
 
 /// A line of a log: by the record it begins in, or by its number from zero.
@@ -72,6 +78,8 @@ pub(crate) enum LinkError {
     UnknownPlace,
     #[error("the link's id is not one")]
     BadId,
+    #[error("the link's address is not one of a collector")]
+    BadAddress,
     #[error("what the link searches for is too long")]
     LongQuery,
 }
@@ -116,6 +124,7 @@ impl Link {
             }
             Link::Signatures { id: Some(id) } => format!("/signatures/{id}"),
             Link::Signatures { id: None } => "/signatures".to_owned(),
+            Link::Connect { to } => format!("/connections?add={}", encoded(&to.to_string())),
         }
     }
 }
@@ -198,6 +207,10 @@ impl FromStr for Link {
             }
             ("signatures", []) => Ok(Link::Signatures { id: None }),
             ("signatures", [one]) => Ok(Link::Signatures { id: Some(id(one)?) }),
+            ("connect", []) => {
+                let to = value("to").unwrap_or_default();
+                Ok(Link::Connect { to: to.parse().map_err(|_| LinkError::BadAddress)? })
+            }
             _ => Err(LinkError::UnknownPlace),
         }
     }
@@ -256,6 +269,10 @@ mod tests {
             ),
             ("deckport://signatures", "/signatures"),
             ("deckport://signatures/94d8", "/signatures/94d8"),
+            (
+                "deckport://connect?to=https%3A%2F%2Fhq%3A7443%23sha256%2F%2F47DEQpj8HBSa%2B%2FTImW%2B5JCeuQeRkm5NMpJWZG3hSuFU%3D",
+                "/connections?add=https%3A%2F%2Fhq%3A7443%23sha256%2F%2F47DEQpj8HBSa%2B%2FTImW%2B5JCeuQeRkm5NMpJWZG3hSuFU%3D",
+            ),
         ] {
             assert_eq!(link.parse::<Link>().unwrap().route(), expected, "{link}");
         }
@@ -282,6 +299,9 @@ mod tests {
             ("deckport://deployment/..%2Fsettings", LinkError::BadId),
             ("deckport://deployment/a/b", LinkError::UnknownPlace),
             ("deckport://elsewhere", LinkError::UnknownPlace),
+            ("deckport://connect", LinkError::BadAddress),
+            ("deckport://connect?to=hq", LinkError::BadAddress),
+            ("deckport://connect?to=https%3A%2F%2Fhq%2F%22x", LinkError::BadAddress),
             ("deckport://history/more", LinkError::UnknownPlace),
             ("deckport://compare", LinkError::UnknownPlace),
             ("deckport://compare/a?with=b%26c", LinkError::BadId),

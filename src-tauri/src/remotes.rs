@@ -81,6 +81,13 @@ pub(crate) struct Holder {
     sentence: String,
 }
 
+impl Open {
+    /// As it is kept now: the operator may have logged in by another name.
+    fn kept(&self) -> Kept {
+        Kept { login: self.remote.login(), ..self.kept.clone() }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
@@ -145,7 +152,7 @@ impl Remotes {
     }
 
     fn open(&self, kept: Kept, address: Address, session: Session) -> Option<Opened> {
-        let remote = Arc::new(Remote::new(address, session)?);
+        let remote = Arc::new(Remote::new(address, kept.login.clone(), session)?);
         let connection = Connection::remote(&kept.id, &kept.name, remote.clone());
         let leave = self.leave.child_token();
         let open = Open { kept, remote: remote.clone(), leave: leave.clone() };
@@ -183,7 +190,7 @@ impl Remotes {
 
     fn write(&self) -> Result<(), KeptError> {
         let all: Vec<_> =
-            self.all().iter().map(|open| (open.kept.clone(), open.remote.session())).collect();
+            self.all().iter().map(|open| (open.kept(), open.remote.session())).collect();
         self.shelf.write(&all)
     }
 
@@ -200,7 +207,7 @@ impl Remotes {
         let loose: Vec<(Kept, String)> = {
             let all = self.all();
             let loose = all.iter().filter(|open| !open.kept.in_keyring);
-            loose.filter_map(|open| Some((open.kept.clone(), open.remote.session()?))).collect()
+            loose.filter_map(|open| Some((open.kept(), open.remote.session()?))).collect()
         };
         let any = !loose.is_empty();
         for (kept, session) in loose {
@@ -356,10 +363,9 @@ impl Remotes {
         {
             let mut all = self.all();
             let open = all.iter_mut().find(|open| open.kept.id == id).ok_or_else(unknown)?;
-            open.kept.login.clone_from(&login.login);
             // What the keyring has is older.
             open.kept.in_keyring = false;
-            open.remote.set_session(Session::Known(entered.token));
+            open.remote.entered(login.login.clone(), entered.token);
         }
         Ok(self.store().await?)
     }
@@ -407,7 +413,8 @@ struct Entered {
 
 /// Logs in at the holder of the address's pinned key.
 async fn enter(address: &Address, login: &Login) -> Result<Entered, RemoteError> {
-    let remote = Remote::new(address.clone(), Session::None).ok_or(RemoteError::NoPin)?;
+    let remote = Remote::new(address.clone(), login.login.clone(), Session::None)
+        .ok_or(RemoteError::NoPin)?;
     let connection = Connection::remote("entering", "entering", Arc::new(remote));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let body = serde_json::json!({

@@ -83,15 +83,24 @@ async fn a_collector_elsewhere_is_added_left_and_found_again() {
     let there = collector(data.path(), port).await;
     stands(&connection, |standing| matches!(standing, Standing::Ready { .. })).await;
 
+    // By another name from now on, which is kept.
+    let_in(&there, "bob").await;
+    let bob = Login { login: "bob".into(), ..login("three blind mice") };
+    remotes.enter(&connection.id, &bob).await.unwrap();
+    assert_eq!(connection.describe().login.as_deref(), Some("bob"));
+
     // The next start of the app finds it, and does not ask for a password.
     let next = without_keyring(own.path());
     let (connection, remote, leave) = next.open_kept().pop().unwrap();
+    assert_eq!(connection.describe().login.as_deref(), Some("bob"));
     tokio::spawn(remote::keep(connection.clone(), remote, leave));
     stands(&connection, |standing| matches!(standing, Standing::Ready { .. })).await;
     next.remove(&connection.id).await.unwrap();
     assert!(without_keyring(own.path()).open_kept().is_empty());
     let gone = http::fetch(&connection, http::Ask::get("/api/v1/info")).await.unwrap();
     assert_eq!(gone.status, 401, "the session there is over");
+    let live = crate::connection::socket::open(&connection).await;
+    assert_eq!(live.unwrap_err(), ConnectionError::Unauthorized);
     there.shutdown().await.unwrap();
 }
 

@@ -322,7 +322,7 @@ pub(super) async fn invite(
         lines,
         pin,
         pin_short: pin.short(),
-        only_here: app.address.is_none_or(|address| address.ip().is_loopback()),
+        only_here: app.is_only_here(),
     };
     Ok((StatusCode::CREATED, Json(new)))
 }
@@ -371,8 +371,8 @@ fn line(authority: String, pin: Pin) -> Line {
     }
 }
 
-/// By what a console may reach this collector, the likeliest first.
-fn authorities(app: &App) -> Vec<String> {
+/// By what others may reach this collector, the likeliest first.
+pub(super) fn authorities(app: &App) -> Vec<String> {
     let Some(address) = app.address else { return Vec::new() };
     let with_port = |name: &String| {
         let has_port = name.rsplit(']').next().is_some_and(|rest| rest.contains(':'));

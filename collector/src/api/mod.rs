@@ -61,6 +61,13 @@ pub struct App {
     pub tasks: TaskTracker,
 }
 
+impl App {
+    /// Only programs on this machine reach it.
+    fn is_only_here(&self) -> bool {
+        self.address.is_none_or(|address| address.ip().is_loopback())
+    }
+}
+
 /// Requests carry no bodies worth speaking of.
 const BODY_BYTES: usize = 64 * 1024;
 

@@ -9,6 +9,8 @@ use crate::auth::operators::{
 use crate::auth::{Answer, GrantId, Peer, password};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use deckport_protocol::{Actor, ErrorCode, OperatorId, Refusal, Role};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ impl From<OperatorError> for Answer {
     fn from(error: OperatorError) -> Self {
         match error {
             OperatorError::Refused(refusal) => refusal.into(),
+            OperatorError::Locked { .. } => {
+                Refusal::new(ErrorCode::RATE_EXCEEDED, error.to_string()).into()
+            }
             OperatorError::Write(error) => crate::deployment::refusal_of(&error).into(),
             OperatorError::Random => Refusal::new(ErrorCode::INTERNAL, error.to_string()).into(),
         }
@@ -62,7 +67,7 @@ pub(super) struct LoggedIn {
     venue: String,
 }
 
-/// Lets an operator in.
+/// Lets an operator in. Who has to wait is told for how long by `Retry-After` as well.
 #[utoipa::path(post, path = "/api/v1/login", request_body = Login, security(()),
     responses((status = 200, body = LoggedIn), (status = 403, body = ErrorBody),
         (status = 429, body = ErrorBody)))]
@@ -70,13 +75,20 @@ pub(super) async fn login(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
     Body(login): Body<Login>,
-) -> Result<Json<LoggedIn>, Answer> {
+) -> Result<Json<LoggedIn>, Response> {
     let address = match &peer {
         Peer::Shell => "shell".to_owned(),
         Peer::Remote(remote) => remote.from.ip().to_canonical().to_string(),
     };
     let now = app.config.clock.now_us();
-    let granted = app.auth.operators.log_in(&login, &address, now).await?;
+    let granted = app.auth.operators.log_in(&login, &address, now).await.map_err(|error| {
+        let wait_s = if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
+        let mut response = Answer::from(error).into_response();
+        if let Some(wait_s) = wait_s {
+            response.headers_mut().insert(RETRY_AFTER, wait_s.into());
+        }
+        response
+    })?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
     Ok(Json(LoggedIn {
         token: granted.secret,

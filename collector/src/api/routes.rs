@@ -1,6 +1,7 @@
 //! The handlers.
 
 use super::App;
+use super::consoles::authorities;
 use super::extract::{Named, Params, bad};
 use crate::auth::{ABILITIES, Answer, Pass};
 use crate::deployment::Entry;
@@ -45,6 +46,12 @@ pub(super) struct Info {
     listen: Option<String>,
     /// By what clients know it.
     pin: Pin,
+    /// The pin, shortened for two people to compare.
+    pin_short: String,
+    /// By what another app adds it, with the pin, the likeliest first.
+    addresses: Vec<String>,
+    /// Only programs on the collector's own machine reach it.
+    only_here: bool,
     /// By what they will know it once its key is replaced.
     #[schema(required)]
     next_pin: Option<Pin>,
@@ -72,6 +79,8 @@ pub(super) async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entr
 /// What this collector is.
 #[utoipa::path(get, path = "/api/v1/info", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(app): State<App>) -> Json<Info> {
+    let pin = app.auth.authority.pin();
+    let address = |authority: String| format!("https://{authority}#{pin}");
     Json(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
@@ -80,7 +89,10 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
         venue: app.config.venue.clone(),
         started_at: app.started_at,
         listen: app.address.map(|address| format!("https://{address}")),
-        pin: app.auth.authority.pin(),
+        pin,
+        pin_short: pin.short(),
+        addresses: authorities(&app).into_iter().map(address).collect(),
+        only_here: app.is_only_here(),
         next_pin: app.auth.authority.next_pin(),
         token_file: app.config.data_dir.join("token").to_str().map(str::to_owned),
         abilities: ABILITIES.map(str::to_owned).to_vec(),

@@ -37,6 +37,8 @@ const MOST_GRANTS: usize = 100;
 pub enum OperatorError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("too many logins failed; the next is looked at in {wait_s} s")]
+    Locked { wait_s: i64 },
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("the system gave no random bytes")]
@@ -350,11 +352,7 @@ impl Operators {
             let mut state = self.state();
             let wait = state.lockout.wait(&login.login, address, now_us);
             if wait > 0 {
-                let text = format!(
-                    "too many logins failed; the next is looked at in {} s",
-                    (wait + 999_999) / 1_000_000
-                );
-                return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
+                return Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 });
             }
             // Taken back when it was good: many at once are not all free.
             state.lockout.failed(&login.login, address, now_us);

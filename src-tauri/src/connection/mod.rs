@@ -45,6 +45,8 @@ pub(crate) enum ConnectionError {
     TooLarge(usize),
     #[error("the connection broke: {0}")]
     Broken(String),
+    #[error("the collector does not know this login any more; log in again")]
+    Unauthorized,
     /// An alarm, never a question: somebody else may stand in the collector's place.
     #[error(
         "another key answers at this address ({found}) than the one that was compared when it was added. Either the collector's data \
@@ -63,6 +65,7 @@ impl ConnectionError {
             ConnectionError::TimedOut(_) => "timed_out",
             ConnectionError::TooLarge(_) => "too_large",
             ConnectionError::Broken(_) => "broken",
+            ConnectionError::Unauthorized => "unauthorized",
             ConnectionError::OtherKey { .. } => "other_key",
         }
     }
@@ -74,6 +77,7 @@ impl ConnectionError {
             | ConnectionError::Broken(_) => true,
             ConnectionError::Unknown(_)
             | ConnectionError::Refused(_)
+            | ConnectionError::Unauthorized
             | ConnectionError::OtherKey { .. }
             | ConnectionError::TooLarge(_) => false,
         }
@@ -158,17 +162,18 @@ impl Connection {
             Standing::Waiting { .. } => (State::Waiting, None),
             Standing::Stopping | Standing::Stopped { .. } => (State::Stopped, None),
         };
-        let (kind, sentence, listen) = match &self.way {
+        let (kind, sentence, listen, login) = match &self.way {
             Way::Local(_) => {
                 let listen = listen.map(|listen: SocketAddr| format!("https://{listen}"));
-                ("local", sentence(&standing), listen)
+                ("local", sentence(&standing), listen, None)
             }
             Way::Remote(remote) => {
-                ("remote", remote_sentence(&standing), Some(remote.address().to_string()))
+                let address = remote.address().to_string();
+                ("remote", remote_sentence(&standing), Some(address), Some(remote.login()))
             }
         };
         let (id, name) = (self.id.clone(), self.name.clone());
-        Described { id, name, kind, state, sentence, listen }
+        Described { id, name, kind, state, sentence, listen, login }
     }
 }
 
@@ -179,7 +184,10 @@ pub(crate) struct Described {
     pub(crate) kind: &'static str,
     pub(crate) state: State,
     pub(crate) sentence: Option<String>,
+    /// Of a collector elsewhere: its address with the pin.
     pub(crate) listen: Option<String>,
+    /// As whom the operator logs in at a collector elsewhere.
+    pub(crate) login: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

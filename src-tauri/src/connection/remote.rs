@@ -7,7 +7,7 @@
 //! A keeper asks the collector how it is every few seconds and tells how the connection stands; whatever else happens on it (a
 //! request that is refused, say) makes it ask at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deckport_protocol::address::Transport;
@@ -31,12 +31,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Remote {
     address: Address,
     pin: Pin,
-    session: Mutex<Session>,
+    known: Mutex<Known>,
     standing: watch::Sender<Standing>,
     asks: Notify,
 }
 
-/// What the operator is known by at a collector.
+/// By what the operator is known there.
+#[derive(Debug, Clone)]
+struct Known {
+    login: String,
+    session: Session,
+}
+
+/// What lets the operator in at a collector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Session {
     /// Nothing: they must log in.
@@ -54,11 +61,11 @@ pub(crate) struct Found {
 
 impl Remote {
     /// None: the address has no pin.
-    pub(crate) fn new(address: Address, session: Session) -> Option<Remote> {
+    pub(crate) fn new(address: Address, login: String, session: Session) -> Option<Remote> {
         let Transport::Tls { pin: Some(pin) } = address.transport else { return None };
-        let session = Mutex::new(session);
+        let known = Mutex::new(Known { login, session });
         let standing = watch::Sender::new(Standing::Starting);
-        Some(Remote { address, pin, session, standing, asks: Notify::new() })
+        Some(Remote { address, pin, known, standing, asks: Notify::new() })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -69,25 +76,39 @@ impl Remote {
         self.pin
     }
 
-    /// By what the operator is known there.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn login(&self) -> String {
+        self.known().login.clone()
+    }
+
     pub(crate) fn session(&self) -> Option<String> {
-        match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &self.known().session {
             Session::Known(session) => Some(session.clone()),
             Session::None | Session::Awaited(_) => None,
         }
     }
 
+    /// The operator logged in, perhaps by another name than before.
+    pub(crate) fn entered(&self, login: String, session: String) {
+        *self.known() = Known { login, session: Session::Known(session) };
+        self.asks.notify_one();
+    }
+
+    /// The keyring gave the session out, or says why not.
     pub(crate) fn set_session(&self, session: Session) {
-        let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != session {
-            *current = session;
+        let mut known = self.known();
+        if known.session != session {
+            known.session = session;
             self.asks.notify_one();
         }
     }
 
     /// Why its session is waited for, if it is.
     pub(crate) fn awaited(&self) -> Option<String> {
-        match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &self.known().session {
             Session::Awaited(why) => Some(why.clone()),
             Session::None | Session::Known(_) => None,
         }

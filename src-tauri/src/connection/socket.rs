@@ -9,10 +9,11 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Bytes, Connection, ConnectionError};
 
@@ -56,6 +57,9 @@ pub(crate) async fn open(connection: &Connection) -> Result<(Reading, Writing), 
         Ok(Ok((socket, _))) => {
             let (writing, reading) = socket.split();
             Ok((Reading(reading), Writing(writing)))
+        }
+        Ok(Err(Error::Http(answer))) if answer.status() == StatusCode::UNAUTHORIZED => {
+            Err(ConnectionError::Unauthorized)
         }
         Ok(Err(error)) => Err(ConnectionError::Broken(error.to_string())),
         Err(_) => Err(ConnectionError::TimedOut(PATIENCE.as_secs())),

@@ -202,6 +202,7 @@ mod tests {
             state,
             sentence: sentence.map(Into::into),
             listen: None,
+            login: None,
         }
     }
 

@@ -2,7 +2,7 @@
 import { render, waitFor } from '@testing-library/svelte';
 import axe from 'axe-core';
 import { expect } from 'vitest';
-import App from '../App.svelte';
+import Root from '../Root.svelte';
 import type { DeploymentSummary } from '../lib/api/types';
 import { FakeHost, type Answer } from './fixtures';
 
@@ -32,7 +32,7 @@ export async function started(deployments: DeploymentSummary[], answer?: Answer,
     if (request.path === '/api/v1/info') return { body: { ...said, now_at: nowUs() } };
     return answer?.(request) ?? { status: 404, body: {} };
   });
-  const page = render(App, { host, connections: await host.connections() });
+  const page = render(Root, { host, connections: await host.connections() });
   await waitFor(() => expect(host.sockets).toHaveLength(1));
   await waitFor(() => host.idOf('fleet'));
   host.say({ type: 'snapshot', id: host.idOf('fleet'), cursor: 1, data: { deployments } });

@@ -1,6 +1,6 @@
 /** Builders and a headless host for unit tests. Browser tests run against the real collector. */
 import type { DeploymentSummary, Phase, Row, SearchHit } from '../lib/api/types';
-import type { Connection, Host, HostRequest, HostResponse, LiveHandlers, LiveSocket } from '../lib/host';
+import type { Connection, Host, HostRequest, HostResponse, LiveHandlers, LiveSocket, Login } from '../lib/host';
 
 export const NOW = 1_763_900_000_000_000;
 
@@ -108,6 +108,16 @@ export class FakeHost implements Host {
     this.requests.push(request);
     const { status = 200, body } = this.answer(request);
     return { status, headers: {}, body: JSON.stringify(body) };
+  }
+
+  /** What logging in says no with, the next first. */
+  refusals: Error[] = [];
+  logins: Login[] = [];
+
+  async enter(_connection: string, login: Login): Promise<void> {
+    this.logins.push(login);
+    const refusal = this.refusals.shift();
+    if (refusal) throw refusal;
   }
 
   async live(_connection: string, handlers: LiveHandlers): Promise<LiveSocket> {

@@ -6,6 +6,7 @@
  */
 import { HostRefused, type Host, type HostRequest, type HostResponse } from '../host';
 import type {
+  Access,
   Comparison,
   Console,
   Consoles,
@@ -13,6 +14,7 @@ import type {
   DeploymentList,
   Found,
   FoundMatches,
+  GivenToken,
   Imported,
   Info,
   Invitation,
@@ -20,11 +22,16 @@ import type {
   Invite,
   Located,
   Marks,
+  Me,
   NewInvitation,
+  NewToken,
   OrderAnswer,
   Ordered,
   OrderWord,
+  OperatorFields,
   ParsedQuery,
+  People,
+  Person,
   Query,
   Refusal,
   Retention,
@@ -35,6 +42,8 @@ import type {
   SavedSearches,
   SavedSearchFields,
   SearchPage,
+  SecondFactor,
+  Sessions,
   Signature,
   SignatureList,
   Templates,
@@ -204,6 +213,61 @@ export class Api {
     return this.call({ method: 'DELETE', path: `/api/v1/join-tokens/${encodeURIComponent(invitation)}` });
   }
 
+  /** Who asks, and what they may do. */
+  me(): Promise<Me> {
+    return this.get('/api/v1/me');
+  }
+
+  /** Ends the session that this is asked with. */
+  logOut(): Promise<void> {
+    return this.call({ method: 'POST', path: '/api/v1/logout' });
+  }
+
+  /** Changes one's own password: one's other sessions end. */
+  changePassword(old: string, wanted: string): Promise<void> {
+    return this.send('PUT', '/api/v1/me/password', { old, new: wanted });
+  }
+
+  /** A secret for an authenticator app. Nothing is changed until it is confirmed. */
+  beginSecondFactor(): Promise<SecondFactor> {
+    return this.call({ method: 'POST', path: '/api/v1/me/second-factor' });
+  }
+
+  takeSecondFactor(secret: string, code: string, password: string): Promise<void> {
+    return this.send('PUT', '/api/v1/me/second-factor', { secret, code, password });
+  }
+
+  dropSecondFactor(password: string): Promise<void> {
+    return this.send('POST', '/api/v1/me/second-factor/remove', { password });
+  }
+
+  async operators(): Promise<Person[]> {
+    return (await this.get<People>('/api/v1/operators')).operators;
+  }
+
+  addOperator(fields: OperatorFields): Promise<Person> {
+    return this.send('POST', '/api/v1/operators', fields);
+  }
+
+  /** A new password, or shutting somebody out, ends their sessions at once. */
+  changeOperator(id: string, fields: OperatorFields): Promise<Person> {
+    return this.send('PUT', `/api/v1/operators/${encodeURIComponent(id)}`, fields);
+  }
+
+  /** Sessions and tokens that are open: one's own, or everybody's. */
+  async sessions(all: boolean): Promise<Access[]> {
+    return (await this.get<Sessions>(withQuery('/api/v1/sessions', { all }))).sessions;
+  }
+
+  endSession(id: string): Promise<void> {
+    return this.call({ method: 'DELETE', path: `/api/v1/sessions/${encodeURIComponent(id)}` });
+  }
+
+  /** A token for a program: this answer is the only one that has it. */
+  giveToken(token: NewToken): Promise<GivenToken> {
+    return this.send('POST', '/api/v1/api-tokens', token);
+  }
+
   cancel(id: string): Promise<Ordered> {
     return this.call({ method: 'POST', path: at(id, '/cancel') });
   }
@@ -274,7 +338,8 @@ export class Api {
 /** The answer, unless it says no. */
 function accepted(answer: HostResponse): HostResponse {
   if (answer.status === 401 || answer.status === 403) {
-    throw new HostRefused(errorOf(answer.body)?.message ?? 'the collector does not accept this access token');
+    const error = errorOf(answer.body);
+    throw new HostRefused(error?.message ?? 'the collector does not let this be done', error?.code);
   }
   if (answer.status >= 400) {
     const error = errorOf(answer.body);

@@ -117,3 +117,18 @@ export type Invite = Schemas['Invite'];
 export type NewInvitation = Schemas['NewInvitation'];
 export type JoinState = Schemas['JoinState'];
 export type Templates = Schemas['Templates'];
+
+/** From the one that may least. */
+export type Role = Schemas['Role'];
+/** An operator. */
+export type Person = Schemas['Person'];
+export type People = Schemas['People'];
+export type OperatorFields = Schemas['OperatorFields'];
+export type Me = Schemas['Me'];
+/** A session, or a program's token. */
+export type Access = Schemas['Access'];
+export type Sessions = Schemas['Sessions'];
+export type NewToken = Schemas['NewToken'];
+/** The one answer that has the token. */
+export type GivenToken = Schemas['GivenToken'];
+export type SecondFactor = Schemas['SecondFactor'];

@@ -13,7 +13,8 @@ export type ConnectionState =
   | { kind: 'connecting' }
   | { kind: 'live'; since: number }
   | { kind: 'reconnecting'; since: number; attempt: number; retryAt: number }
-  | { kind: 'refused'; message: string };
+  /** `code`: in the API's words, or the shell's (`other_key`); may be empty. */
+  | { kind: 'refused'; message: string; code: string };
 
 export interface Handlers<Snapshot, Delta> {
   snapshot(data: Snapshot): void;
@@ -79,7 +80,8 @@ export class LiveConnection {
   start(): void {
     window.addEventListener('online', this.wake);
     document.addEventListener('visibilitychange', this.wake);
-    void this.open();
+    if (this.host.credentials?.there() === false) this.refuse('', 'unauthenticated');
+    else void this.open();
   }
 
   stop(): void {
@@ -142,13 +144,13 @@ export class LiveConnection {
         },
         closed: (why) => {
           if (generation !== this.generation) return;
-          if (why.reason === 'refused') this.refuse(why.message);
+          if (why.reason === 'refused') this.refuse(why.message, '');
           else this.lost();
         },
       });
     } catch (cause) {
       if (generation !== this.generation) return;
-      if (cause instanceof HostRefused) this.refuse(cause.message);
+      if (cause instanceof HostRefused) this.refuse(cause.message, cause.code);
       else this.lost();
       return;
     }
@@ -225,11 +227,11 @@ export class LiveConnection {
     this.retryTimer = setTimeout(() => void this.open(), wait);
   }
 
-  private refuse(message: string): void {
+  private refuse(message: string, code: string): void {
     this.clearTimers();
     this.generation++;
     this.socket = null;
-    this.state = { kind: 'refused', message };
+    this.state = { kind: 'refused', message, code };
   }
 
   private clearTimers(): void {

@@ -86,7 +86,7 @@ describe('the live connection', () => {
     const connection = new LiveConnection(host, 'here');
     connection.start();
     await vi.advanceTimersByTimeAsync(120_000);
-    expect(connection.state).toEqual({ kind: 'refused', message: 'the token is not known' });
+    expect(connection.state).toEqual({ kind: 'refused', message: 'the token is not known', code: '' });
     expect(host.sockets).toHaveLength(0);
     connection.stop();
   });

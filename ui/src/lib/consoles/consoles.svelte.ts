@@ -2,11 +2,13 @@
  * The consoles that this collector knows, and the codes that were given out for more.
  *
  * Both are asked for again and again while somebody looks: as often as the most curious of those who watch wants, never while
- * the page is hidden, and at once when it is shown again. What is known stays while the collector does not answer.
+ * the page is hidden, and at once when it is shown again. What is known stays while the collector does not answer. Who may not
+ * give out codes is not told of them.
  */
 import type { Api } from '../api/client';
 import { messageOf } from '../api/message';
 import type { Console, Invitation } from '../api/types';
+import type { Me } from '../operators/me.svelte';
 
 export type Asked = { kind: 'loading' } | { kind: 'here' } | { kind: 'failed'; message: string };
 
@@ -24,7 +26,10 @@ export class Consoles {
   /** Raised by what is done here, so that an answer from before it is not believed. */
   private generation = 0;
 
-  constructor(private readonly api: Api) {}
+  constructor(
+    private readonly api: Api,
+    private readonly me: Me,
+  ) {}
 
   /** Asks now and then every `everyMs` until what is returned is called. */
   watch(everyMs: number): () => void {
@@ -76,7 +81,9 @@ export class Consoles {
   private async ask(): Promise<void> {
     const { generation } = this;
     try {
-      const [list, codes] = await Promise.all([this.api.consoles(), this.api.invitations()]);
+      if (!this.me.known) await this.me.load();
+      const codesToo = this.me.may('operator') ? this.api.invitations() : [];
+      const [list, codes] = await Promise.all([this.api.consoles(), codesToo]);
       if (generation !== this.generation) return this.ask();
       this.list = list;
       this.codes = codes;

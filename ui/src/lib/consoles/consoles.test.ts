@@ -3,6 +3,7 @@ import { aCode, aConsole, FakeConsoles } from '../../test/consoles';
 import { FakeHost, NOW } from '../../test/fixtures';
 import { Api } from '../api/client';
 import { each } from './acting';
+import { Me } from '../operators/me.svelte';
 import { Adding } from './adding.svelte';
 import { Consoles } from './consoles.svelte';
 import { before, joinedSince } from './joined';
@@ -152,7 +153,8 @@ describe('asking again and again', () => {
   function set() {
     const fake = new FakeConsoles();
     const host = new FakeHost(fake.answer);
-    const consoles = new Consoles(new Api(host, 'here'));
+    const api = new Api(host, 'here');
+    const consoles = new Consoles(api, new Me(api));
     const asked = () => host.requests.filter(({ path }) => path === '/api/v1/consoles').length;
     return { fake, host, consoles, asked };
   }
@@ -222,7 +224,7 @@ describe('adding', () => {
   function set() {
     const fake = new FakeConsoles();
     const api = new Api(new FakeHost(fake.answer), 'here');
-    const consoles = new Consoles(api);
+    const consoles = new Consoles(api, new Me(api));
     return { fake, consoles, adding: new Adding(api, consoles) };
   }
   const now = () => Date.now() * 1000;

@@ -1,20 +1,22 @@
 /**
  * The host in a plain browser: the page was served by the collector it talks to.
  *
- * The access token comes once in the URL's fragment (`#token=…`, which browsers never send to a
- * server), moves to `sessionStorage`, and is stripped from the address so that it is not
- * bookmarked or shared. A WebSocket and a download cannot carry a header, so each gets a
+ * The operator logs in for a token; or an access token comes once in the URL's fragment (`#token=…`,
+ * which browsers never send to a server) and is stripped from the address so that it is not
+ * bookmarked or shared. Either is kept in `sessionStorage`: it is this tab's alone. A WebSocket and a download cannot carry a header, so each gets a
  * single-use ticket bought with the token.
  */
 import {
   HostRefused,
   HostUnreachable,
   type Connection,
+  type Credentials,
   type Host,
   type HostRequest,
   type HostResponse,
   type LiveHandlers,
   type LiveSocket,
+  type Login,
 } from './types';
 
 const TOKEN_KEY = 'deckport.token';
@@ -41,8 +43,47 @@ export function adoptToken(location: Location, history: History, storage: Storag
   return true;
 }
 
+/** How the session is listed: `Firefox on Linux`. */
+export function browserName(agent: string): string {
+  const found = (names: [RegExp, string][]) => names.find(([pattern]) => pattern.test(agent))?.[1];
+  const browser = found([
+    [/Edg\//, 'Edge'],
+    [/OPR\//, 'Opera'],
+    [/Firefox\/|FxiOS\//, 'Firefox'],
+    [/Chrome\/|CriOS\//, 'Chrome'],
+    [/Safari\//, 'Safari'],
+  ]);
+  const system = found([
+    [/Android/, 'Android'],
+    [/iPhone|iPad/, 'iOS'],
+    [/Windows/, 'Windows'],
+    [/Mac OS X/, 'macOS'],
+    [/Linux/, 'Linux'],
+  ]);
+  return `${browser ?? 'A browser'}${system ? ` on ${system}` : ''}`;
+}
+
+/** What the collector said no with; where it only could not, trying again may help. */
+function refusal(answer: HostResponse): Error {
+  let said: { code?: string; message?: string } = {};
+  try {
+    said = (JSON.parse(answer.body) as { error?: typeof said }).error ?? {};
+  } catch {
+    // not in the collector's own words
+  }
+  const message = said.message ?? `the collector answered ${answer.status}`;
+  if (answer.status >= 500) return new HostUnreachable(message);
+  const wait = Number(answer.headers['retry-after'] ?? Number.NaN);
+  return new HostRefused(message, said.code, Number.isFinite(wait) ? wait : null);
+}
+
 export class BrowserHost implements Host {
   readonly kind = 'browser';
+  readonly credentials: Credentials = {
+    there: () => this.storage.getItem(TOKEN_KEY) !== null,
+    use: (token) => this.storage.setItem(TOKEN_KEY, token),
+    forget: () => this.storage.removeItem(TOKEN_KEY),
+  };
 
   constructor(
     private readonly origin: string,
@@ -55,6 +96,20 @@ export class BrowserHost implements Host {
 
   request(_connection: string, request: HostRequest): Promise<HostResponse> {
     return this.send(request, request.body ?? null, REQUEST_TIMEOUT_MS);
+  }
+
+  async enter(_connection: string, login: Login): Promise<void> {
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify({ ...login, client: browserName(navigator.userAgent) });
+    // what was held before is of no use
+    this.credentials.forget();
+    const answer = await this.send(
+      { method: 'POST', path: '/api/v1/login', headers },
+      body,
+      REQUEST_TIMEOUT_MS,
+    );
+    if (answer.status !== 200) throw refusal(answer);
+    this.credentials.use((JSON.parse(answer.body) as { token: string }).token);
   }
 
   upload(_connection: string, path: string, file: Blob): Promise<HostResponse> {
@@ -143,15 +198,9 @@ export class BrowserHost implements Host {
     window.open(address, '_blank', 'noopener,noreferrer');
   }
 
-  forget(): void {
-    this.storage.removeItem(TOKEN_KEY);
-  }
-
   private async ticket(connection: string): Promise<string> {
     const answer = await this.request(connection, { method: 'POST', path: '/api/v1/tickets' });
-    if (answer.status === 401 || answer.status === 403) {
-      throw new HostRefused('the collector does not accept this access token');
-    }
+    if (answer.status === 401 || answer.status === 403) throw refusal(answer);
     if (answer.status >= 400) throw new HostUnreachable(`the collector answered ${answer.status}`);
     const { ticket } = JSON.parse(answer.body) as { ticket: string };
     return ticket;

@@ -16,6 +16,8 @@ import {
   type HostResponse,
   type LiveHandlers,
   type LiveSocket,
+  type Login,
+  type Looked,
   type Proposed,
 } from './types';
 
@@ -42,13 +44,32 @@ const FRAMES_BETWEEN = 2;
 /** A hidden page has no frames. */
 const HIDDEN_PAUSE_MS = 100;
 
-/** Codes after which the same credentials will be refused again. */
-const REFUSED = new Set(['unauthorized', 'forbidden', 'unknown_connection']);
+/** Codes after which the same question will be refused again. */
+const REFUSED = new Set([
+  'unauthorized',
+  'forbidden',
+  'unknown_connection',
+  'other_key',
+  'login_refused',
+  'code_needed',
+  'rate_exceeded',
+  'bad_request',
+]);
 
 function failure(cause: unknown): Error {
   const shell = (typeof cause === 'object' && cause !== null ? cause : {}) as ShellError;
   const message = shell.message ?? String(cause);
-  return REFUSED.has(shell.code ?? '') ? new HostRefused(message) : new HostUnreachable(message, { cause });
+  const code = shell.code ?? '';
+  return REFUSED.has(code) ? new HostRefused(message, code) : new HostUnreachable(message, { cause });
+}
+
+/** A command whose failure is told as such. */
+async function told<T>(command: string, args: Record<string, unknown>): Promise<T> {
+  try {
+    return await invoke<T>(command, args);
+  } catch (cause) {
+    throw failure(cause);
+  }
 }
 
 function readable(answer: ShellResponse): HostResponse {
@@ -74,7 +95,12 @@ function on<T>(event: string, call: (payload: T) => void): Promise<() => void> {
 export class TauriHost implements Host {
   readonly kind = 'desktop';
   readonly desktop: Desktop = {
-    discover: () => invoke<Proposed[]>('remote_discover'),
+    remotes: {
+      discover: () => told<Proposed[]>('remote_discover', {}),
+      look: (address) => told<Looked>('remote_look', { address }),
+      add: (address, name, login) => told<string>('remote_add', { address, name, login }),
+      remove: (connection) => told('remote_remove', { connection }),
+    },
     about: () => invoke<About>('about'),
     openFolder: (which) => invoke<void>('open_folder', { which }),
     preferences: () => invoke<DesktopPreferences>('preferences_get'),
@@ -102,19 +128,18 @@ export class TauriHost implements Host {
   }
 
   async request(connection: string, request: HostRequest): Promise<HostResponse> {
-    let answer: ShellResponse;
-    try {
-      answer = await invoke<ShellResponse>('request', {
-        connection,
-        method: request.method,
-        path: request.path,
-        headers: request.headers ?? {},
-        body: request.body ?? null,
-      });
-    } catch (cause) {
-      throw failure(cause);
-    }
+    const answer = await told<ShellResponse>('request', {
+      connection,
+      method: request.method,
+      path: request.path,
+      headers: request.headers ?? {},
+      body: request.body ?? null,
+    });
     return readable(answer);
+  }
+
+  enter(connection: string, login: Login): Promise<void> {
+    return told('remote_enter', { connection, login });
   }
 
   async uploadChosen(
@@ -122,25 +147,16 @@ export class TauriHost implements Host {
     path: string,
     chosen: (name: string) => void,
   ): Promise<HostResponse | null> {
-    try {
-      const answer = await invoke<ShellResponse | null>('upload_chosen', {
-        connection,
-        path,
-        chosen: new Channel<string>(chosen),
-      });
-      return answer && readable(answer);
-    } catch (cause) {
-      throw failure(cause);
-    }
+    const answer = await told<ShellResponse | null>('upload_chosen', {
+      connection,
+      path,
+      chosen: new Channel<string>(chosen),
+    });
+    return answer && readable(answer);
   }
 
   async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
-    let live: number;
-    try {
-      live = await invoke<number>('live_open', { connection });
-    } catch (cause) {
-      throw failure(cause);
-    }
+    const live = await told<number>('live_open', { connection });
     let closed = false;
     void this.receive(live, handlers, () => closed);
     return {
@@ -182,15 +198,7 @@ export class TauriHost implements Host {
   }
 
   async download(connection: string, path: string, suggestedName: string): Promise<string | null> {
-    try {
-      const saved = await invoke<{ path: string | null }>('save_download', {
-        connection,
-        path,
-        suggestedName,
-      });
-      return saved.path;
-    } catch (cause) {
-      throw failure(cause);
-    }
+    const saved = await told<{ path: string | null }>('save_download', { connection, path, suggestedName });
+    return saved.path;
   }
 }

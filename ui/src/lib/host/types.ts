@@ -2,7 +2,7 @@
  * The seam between the UI and whatever carries its bytes to a collector.
  *
  * Two implementations exist: `tauri.ts` (the desktop shell dials and holds the credentials) and
- * `browser.ts` (fetch and WebSocket with a token from the URL's fragment). Nothing else in the UI
+ * `browser.ts` (fetch and WebSocket with a token that was logged in for, or came in the URL's fragment). Nothing else in the UI
  * knows which one it runs on, and no other file imports `@tauri-apps/*`.
  */
 
@@ -13,6 +13,44 @@ export interface Connection {
   /** `ready` when the other side can be dialled; the shell's own words when it cannot. */
   state: 'starting' | 'ready' | 'waiting' | 'stopped' | (string & {});
   sentence: string | null;
+  /** Of a collector elsewhere that the shell dials: its address, with the pin. */
+  listen?: string | null;
+  /** As whom the operator logs in there. */
+  login?: string | null;
+}
+
+/** What is typed to log in. */
+export interface Login {
+  login: string;
+  password: string;
+  /** The six digits of the authenticator app, where they were asked for. */
+  code?: string;
+}
+
+/** What answers at an address, to be compared with what its own screen shows. */
+export interface Looked {
+  /** With the pin. */
+  address: string;
+  /** The pin, shortened. */
+  short: string;
+}
+
+/** Collectors elsewhere that this app is connected to. Each rejects with `HostRefused` and its code, or with `HostUnreachable`. */
+export interface Remotes {
+  /** Looks for a few seconds for collectors that make themselves known on the network. */
+  discover(): Promise<Proposed[]>;
+  look(address: string): Promise<Looked>;
+  /** Resolves to the connection's id. An empty name: as the collector calls itself. */
+  add(address: string, name: string, login: Login): Promise<string>;
+  remove(connection: string): Promise<void>;
+}
+
+/** Where the page itself holds what it is let in with. */
+export interface Credentials {
+  /** False: asking would be in vain. */
+  there(): boolean;
+  use(token: string): void;
+  forget(): void;
 }
 
 export interface HostRequest {
@@ -86,8 +124,7 @@ export interface About {
 
 /** What only an installed app can do. */
 export interface Desktop {
-  /** Looks for a few seconds for collectors on the network. */
-  discover(): Promise<Proposed[]>;
+  readonly remotes: Remotes;
   about(): Promise<About>;
   openFolder(which: 'data' | 'logs'): Promise<void>;
   preferences(): Promise<DesktopPreferences>;
@@ -124,14 +161,24 @@ export interface Host {
   ): Promise<HostResponse | null>;
   /** Opens a web address (http or https) outside this page; not there where the host cannot. */
   openAddress?(address: string): Promise<void>;
-  /** Forgets the credentials of this browser session, where the host holds any. */
-  forget?(): void;
+  /** Logs in. Rejects with `HostRefused` and the collector's code, or with `HostUnreachable`. */
+  enter(connection: string, login: Login): Promise<void>;
+  readonly credentials?: Credentials;
   desktop?: Desktop;
 }
 
 /** The collector does not accept the credentials: asking again with the same ones cannot help. */
 export class HostRefused extends Error {
   override name = 'HostRefused';
+  constructor(
+    message: string,
+    /** In the API's words, where there is one. */
+    readonly code = '',
+    /** Seconds after which it is looked at again, where that was said. */
+    readonly waitS: number | null = null,
+  ) {
+    super(message);
+  }
 }
 
 /** The bytes did not get there or back: trying again may help. */

@@ -81,6 +81,11 @@ export function clockTimeMillis(at: number): string {
 
 const dayFormat = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric' });
 
+/** `12 Nov 2026`. */
+export function date(at: number): string {
+  return dayFormat.format(new Date(at / 1000));
+}
+
 /** `today`, `yesterday`, or `12 Nov 2026`. */
 export function day(at: number, now: number): string {
   const midnight = new Date(now / 1000);
@@ -88,7 +93,7 @@ export function day(at: number, now: number): string {
   const start = midnight.getTime() * 1000;
   if (at >= start) return 'today';
   if (at >= start - 86_400_000_000) return 'yesterday';
-  return dayFormat.format(new Date(at / 1000));
+  return date(at);
 }
 
 export function dayTime(at: number, now: number): string {
@@ -111,6 +116,13 @@ export function offset(us: number): string {
 
 export function percent(fraction: number): string {
   return `${Math.floor(Math.min(1, Math.max(0, fraction)) * 100)} %`;
+}
+
+/** What a program says, as a sentence: a capital first, a full stop at its end. */
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  if (trimmed === '') return trimmed;
+  return trimmed[0]!.toUpperCase() + trimmed.slice(1) + (/[.!?…]$/.test(trimmed) ? '' : '.');
 }
 
 function pad(value: number): string {

@@ -9,11 +9,15 @@ export const TOGETHER_MOST = 4;
 export type Route =
   | { name: 'live' }
   | { name: 'deployment'; id: string; seq: number | null; row?: number }
-  | { name: 'fleet' }
+  /** `find`: what the consoles are filtered by. */
+  | { name: 'fleet'; find: string }
   | { name: 'history'; q: string }
   | { name: 'together'; runs: string[]; view: TogetherView }
   | { name: 'comparison'; id: string; other: string }
   | { name: 'signatures'; id: string | null }
+  | { name: 'operators' }
+  /** `add`: the address that is offered for adding; null: nothing is added. */
+  | { name: 'connections'; add: string | null }
   /** `at`: the section that somebody came for. */
   | { name: 'settings'; at: string | null }
   | { name: 'unknown'; path: string };
@@ -23,9 +27,11 @@ export function parseRoute(hash: string): Route {
   const [path = '', search = ''] = raw.split('?', 2);
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
-  if (parts[0] === 'fleet') return { name: 'fleet' };
   const query = new URLSearchParams(search);
   if (parts[0] === 'settings') return { name: 'settings', at: query.get('at') };
+  if (parts[0] === 'operators') return { name: 'operators' };
+  if (parts[0] === 'fleet') return { name: 'fleet', find: query.get('find') ?? '' };
+  if (parts[0] === 'connections') return { name: 'connections', add: query.get('add') };
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
   if (parts[0] === 'together') {
     const view = query.get('view') ?? '';
@@ -68,8 +74,8 @@ export function liveLink(): string {
   return '#/live';
 }
 
-export function fleetLink(): string {
-  return '#/fleet';
+export function fleetLink(find = ''): string {
+  return find === '' ? '#/fleet' : `#/fleet?find=${encodeURIComponent(find)}`;
 }
 
 export function deploymentLink(id: string, seq?: number): string {
@@ -98,6 +104,35 @@ export function comparisonLink(id: string, other = 'last-good'): string {
 
 export function signaturesLink(id?: string): string {
   return id === undefined ? '#/signatures' : `#/signatures/${encodeURIComponent(id)}`;
+}
+
+export function operatorsLink(): string {
+  return '#/operators';
+}
+
+/** With the address of a collector that is to be added. */
+export function connectionsLink(add?: string): string {
+  return add === undefined ? '#/connections' : `#/connections?add=${encodeURIComponent(add)}`;
+}
+
+/** A path as the shell gives it, and the connection that it says it is of; empty where it says none. */
+export function ofConnection(said: string): { path: string; connection: string } {
+  const [path = '', search = ''] = said.split('?', 2);
+  const query = new URLSearchParams(search);
+  const connection = query.get('connection') ?? '';
+  // what else is asked stays as it was written
+  const rest = search.split('&').filter((one) => one !== '' && !one.startsWith('connection='));
+  return { path: rest.length === 0 ? path : `${path}?${rest.join('&')}`, connection };
+}
+
+/** Routes that show something of one collector, which another does not have. */
+export function isOfOneCollector(route: Route): boolean {
+  return (
+    route.name === 'deployment' ||
+    route.name === 'comparison' ||
+    (route.name === 'together' && route.runs.length > 0) ||
+    (route.name === 'signatures' && route.id !== null)
+  );
 }
 
 export function settingsLink(at?: 'network'): string {

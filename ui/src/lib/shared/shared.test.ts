@@ -11,6 +11,7 @@ import {
   rowLink,
   signaturesLink,
   togetherLink,
+  ofConnection,
 } from './router.svelte';
 
 describe('format', () => {
@@ -71,6 +72,17 @@ describe('the clock', () => {
   });
 });
 
+describe('places that the shell names', () => {
+  it.each([
+    ['/live', '/live', ''],
+    ['/live?connection=r1', '/live', 'r1'],
+    ['/deployments/a?seq=7&connection=r1', '/deployments/a?seq=7', 'r1'],
+    ['/history?q=a%26b%3D1', '/history?q=a%26b%3D1', ''],
+  ])('%s', (said, path, connection) => {
+    expect(ofConnection(said)).toEqual({ path, connection });
+  });
+});
+
 describe('routes', () => {
   it.each([
     ['', { name: 'live' }],
@@ -90,7 +102,11 @@ describe('routes', () => {
     ],
     ['#/compare/a-b', { name: 'comparison', id: 'a-b', other: 'last-good' }],
     ['#/signatures', { name: 'signatures', id: null }],
-    ['#/fleet', { name: 'fleet' }],
+    ['#/fleet', { name: 'fleet', find: '' }],
+    ['#/fleet?find=Bay%2012', { name: 'fleet', find: 'Bay 12' }],
+    ['#/operators', { name: 'operators' }],
+    ['#/connections', { name: 'connections', add: null }],
+    ['#/connections?add=https%3A%2F%2Fhq', { name: 'connections', add: 'https://hq' }],
     ['#/rollouts', { name: 'unknown', path: 'rollouts' }],
   ])('%s', (hash, route) => expect(parseRoute(hash)).toEqual(route));
   it('come back from their links', () => {

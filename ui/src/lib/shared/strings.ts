@@ -4,6 +4,7 @@ import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
 import { listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
+import { connections, login, operators, roles } from './strings-trust';
 
 export const t = {
   app: 'Deckport',
@@ -12,6 +13,7 @@ export const t = {
     live: 'Live',
     fleet: 'Fleet',
     history: 'History',
+    operators: 'Operators',
     settings: 'Settings',
     running: 'Deployments',
     goAnywhere: 'go anywhere',
@@ -40,18 +42,13 @@ export const t = {
     reconnecting: (seconds: number) =>
       seconds > 0 ? `Connection lost. Trying again in ${seconds} s.` : 'Connection lost. Trying again…',
     reconnectingNote: 'What you see is from before; consoles keep installing and keep their lines.',
-    refused: 'The collector does not accept this access token.',
-    refusedWhat:
-      'Open the address that the collector prints when it starts, or put the token from its token file after #token= in the address.',
-    pasteToken: 'Access token',
-    useToken: 'Use this token',
     tryNow: 'Try now',
     here: 'this collector',
     short: {
       connecting: 'connecting…',
       live: 'connected',
       reconnecting: 'connection lost',
-      refused: 'access refused',
+      refused: 'not logged in',
     },
     full: 'The collector’s disk is full. Consoles keep their lines until there is room again.',
     unready: 'The collector inside this app is not ready yet.',
@@ -237,6 +234,10 @@ export const t = {
   consoles,
   adding,
   listening,
+  login,
+  roles,
+  connections,
+  operators,
   query,
   history,
   together,
@@ -262,10 +263,12 @@ export const t = {
   },
   palette: {
     title: 'Go anywhere',
-    placeholder: 'Screens, deployments, actions',
+    placeholder: 'Screens, deployments, consoles, actions',
     empty: 'Nothing matches.',
     screens: 'Screens',
     deployments: 'Deployments',
+    consoles: 'Consoles',
+    connections: 'Connections',
     actions: 'Actions',
     themeDark: 'Dark theme',
     themeLight: 'Light theme',
@@ -309,7 +312,6 @@ export const t = {
     unavailable: 'The collector has not answered yet.',
     connect: 'Consoles',
     connectLead: 'Consoles are added with a code and listed on Fleet.',
-    signOut: 'Forget the access token of this browser tab',
     saveFailed: 'The preference could not be saved',
   },
   notFound: { title: 'There is nothing at this address.', back: 'Back to Live' },

@@ -2,6 +2,7 @@
 import { getContext, setContext } from 'svelte';
 import type { Api } from '../api/client';
 import type { Info } from '../api/types';
+import type { Connections, Watched } from '../connections/connections.svelte';
 import type { LiveConnection } from '../connection/connection.svelte';
 import type { Adding } from '../consoles/adding.svelte';
 import type { Consoles } from '../consoles/consoles.svelte';
@@ -11,6 +12,7 @@ import type { SavedSearches } from '../history/saved.svelte';
 import type { HistorySearch } from '../history/search.svelte';
 import type { Host } from '../host';
 import type { Fleet } from '../live/fleet.svelte';
+import type { Me } from '../operators/me.svelte';
 import type { Clock } from '../shared/clock.svelte';
 import type { Preferences } from '../shared/preferences.svelte';
 import type { Router } from '../shared/router.svelte';
@@ -18,10 +20,15 @@ import type { Toasts } from '../shared/toasts.svelte';
 
 export interface App {
   host: Host;
+  connections: Connections;
+  /** The one that the screens show; what follows belongs to it. */
+  watched: Watched;
   api: Api;
   connection: LiveConnection;
   /** The deployments. */
   fleet: Fleet;
+  /** Who the operator is there. */
+  me: Me;
   consoles: Consoles;
   adding: Adding;
   known: KnownRuns;
@@ -33,6 +40,8 @@ export interface App {
   preferences: Preferences;
   router: Router;
   toasts: Toasts;
+  /** Shows another collector. */
+  switchTo(connection: string): void;
   /** Null until the collector answered. */
   info(): Info | null;
   showShortcuts(): void;

@@ -5,6 +5,7 @@ export const afterG: Record<string, string> = {
   h: '/history',
   b: '/together',
   f: '/signatures',
+  o: '/operators',
   s: '/settings',
 };
 
@@ -14,6 +15,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
     title: 'Everywhere',
     keys: [
       ['Ctrl+K', 'Go anywhere'],
+      ['Ctrl+1 Ctrl+9', 'First to ninth collector (in the app)'],
       ['?', 'This sheet'],
       ['a', 'Add consoles'],
       ['g+l', 'Live'],
@@ -21,6 +23,7 @@ export const sheet: { title: string; keys: [string, string][] }[] = [
       ['g+h', 'History'],
       ['g+f', 'Failures'],
       ['g+b', 'Side by side'],
+      ['g+o', 'Operators'],
       ['g+s', 'Settings'],
     ],
   },
