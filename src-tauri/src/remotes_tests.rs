@@ -191,7 +191,7 @@ async fn a_login_moves_to_the_keyring_and_is_never_lost() {
     let asked = http::fetch(&connections[0], http::Ask::get("/api/v1/info")).await.unwrap_err();
     assert_eq!(asked.code(), "not_ready");
     // Unlocked by the operator's own means, it goes on by itself.
-    desk.unlock();
+    desk.unlock().await;
     stands(&connections[0], ready).await;
     remotes.leave.cancel();
 
@@ -204,7 +204,7 @@ async fn a_login_moves_to_the_keyring_and_is_never_lost() {
     remotes.leave.cancel();
     let (remotes, connections) = start(&desk, own.path());
     stands(&connections[0], ready).await;
-    desk.unlock();
+    desk.unlock().await;
     within("the newer login moves", async || !in_file(own.path())).await;
     let session = added.1.session().unwrap();
     let held = Keyring::on_bus("test", &desk.address).fetch().await.unwrap();
@@ -213,7 +213,7 @@ async fn a_login_moves_to_the_keyring_and_is_never_lost() {
     // Removed while it is locked: what is left in the keyring goes when it can.
     desk.lock().await;
     remotes.remove(&connections[0].id).await.unwrap();
-    desk.unlock();
+    desk.unlock().await;
     remotes.leave.cancel();
     let (remotes, connections) = start(&desk, own.path());
     assert!(connections.is_empty());

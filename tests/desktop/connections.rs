@@ -63,14 +63,92 @@ impl Elsewhere {
     }
 }
 
-/// Adds it as the page does it: looks which key answers, compares it with what stands there, logs in.
+/// What the operator does with the page: each act is something pressed, or something typed and sent off with Enter.
+struct Hand<'a> {
+    page: &'a Page,
+    acts: usize,
+}
+
+/// More would be in an operator's way.
+const MOST_ACTS: usize = 4;
+
+impl Hand<'_> {
+    /// Presses what carries the text, within what `within` selects.
+    async fn press(&mut self, within: &str, text: &str) -> Result<()> {
+        let script = format!(
+            "const at = [...document.querySelectorAll({within})].flatMap((one) => [...one.querySelectorAll('button')])
+                .find((button) => button.textContent.includes({text}) && !button.disabled);
+            if (!at) return false;
+            at.click(); return true;",
+            within = json!(within),
+            text = json!(text)
+        );
+        self.act(&format!("press {text}"), &script).await
+    }
+
+    /// Fills fields in, each given by its selector, and sends their form off.
+    async fn enter(&mut self, fields: &[(&str, &str)]) -> Result<()> {
+        let script = format!(
+            "const fields = {}.map(([at, text]) => [document.querySelector(at), text]);
+            if (fields.some(([field]) => !field)) return false;
+            for (const [field, text] of fields) {{
+                field.value = text;
+                field.dispatchEvent(new Event('input', {{ bubbles: true }}));
+            }}
+            fields[0][0].form.requestSubmit(); return true;",
+            json!(fields)
+        );
+        self.act("enter", &script).await
+    }
+
+    async fn act(&mut self, what: &str, script: &str) -> Result<()> {
+        until(what, async || {
+            self.page.run(script).await.ok().filter(|done| done == &Value::Bool(true))
+        })
+        .await?;
+        self.acts += 1;
+        Ok(())
+    }
+}
+
+/// The operator adds it on the Connections screen: its address, its code compared with what stands there, a login.
 async fn add(page: &Page, elsewhere: &Elsewhere) -> Result<String> {
-    let looked = page.invoke("remote_look", json!({ "address": elsewhere.address() })).await?;
-    ensure!(looked["short"] == elsewhere.compare()?.as_str(), "{looked}");
-    let login = json!({ "login": "ada", "password": PASSWORD });
-    let adding = json!({ "address": looked["address"], "name": "Headquarters", "login": login });
-    let id = page.invoke("remote_add", adding).await?;
-    Ok(id.as_str().context("the connection's id")?.to_owned())
+    page.run("location.hash = '#/connections'").await?;
+    let mut hand = Hand { page, acts: 0 };
+    hand.press(".head", "Add").await?;
+    hand.enter(&[("[data-testid=add-connection] input", &elsewhere.address())]).await?;
+    let short = until("the code is shown", async || {
+        let script =
+            "return document.querySelector('[data-testid=short-code]')?.textContent ?? null";
+        page.run(script).await.ok()?.as_str().map(str::to_owned)
+    })
+    .await?;
+    ensure!(short == elsewhere.compare()?, "{short}");
+    // The one that leads on stands last.
+    let same =
+        "const ways = document.querySelectorAll('[data-testid=add-connection] .buttons .primary');
+        if (ways.length !== 1) return false;
+        ways[0].click(); return true";
+    hand.act("the codes are the same", same).await?;
+    hand.enter(&[
+        ("[data-testid=login-form] [name=username]", "ada"),
+        ("[data-testid=login-form] [name=password]", PASSWORD),
+    ])
+    .await?;
+    ensure!(hand.acts <= MOST_ACTS, "adding took {} acts", hand.acts);
+    let added = until("it is added", async || {
+        let all = page.invoke("connections", json!({})).await.ok()?;
+        let one = all.as_array()?.iter().find(|one| one["kind"] == "remote")?.clone();
+        one["id"].as_str().map(str::to_owned)
+    });
+    let text = page.text().await.unwrap_or_default();
+    added.await.with_context(|| format!("the page: {text}"))
+}
+
+/// How the Connections screen says that they do.
+async fn healths(page: &Page) -> Result<Vec<String>> {
+    let script = "return [...document.querySelectorAll('[data-testid=connection-row]')].map((row) => row.dataset.health)";
+    Ok(serde_json::from_value(page.run(script).await?)?)
 }
 
 async fn connection(page: &Page, id: &str) -> Result<Value> {
@@ -134,6 +212,9 @@ async fn two_collectors_at_once() -> Result<()> {
     let local = session.collector().await?;
     let id = add(&page, &elsewhere).await?;
     stands(&page, &id, "ready", "").await?;
+    until("both do well", async || (healths(&page).await.ok()? == ["good", "good"]).then_some(()))
+        .await?;
+    session.picture("connections")?;
     // No keyring is on this desktop: the app says what holds the login instead, and that file is the operator's alone.
     let logins = page.invoke("about", json!({})).await?["logins"].clone();
     ensure!(logins["kind"] == "file", "{logins}");
@@ -149,7 +230,7 @@ async fn two_collectors_at_once() -> Result<()> {
     let listed = until("the tray names both collectors", async || {
         menu = session.bus.menu().await.ok()?;
         let has = |begin: &str| menu.iter().any(|(_, label)| label.starts_with(begin));
-        (has("This computer · Bay 1") && has("Headquarters · Bay 5")).then_some(())
+        (has("This computer · Bay 1") && has("My venue · Bay 5")).then_some(())
     });
     let listed = listed.await;
     listed.with_context(|| format!("the tray's menu: {menu:?}"))?;
@@ -157,7 +238,7 @@ async fn two_collectors_at_once() -> Result<()> {
     // It is killed under the app. The console prints on; the other collector is watched as before.
     elsewhere.collector.kill();
     stands(&page, &id, "waiting", "is not reached").await?;
-    tray_says(&session, "the tray says which", "offline", "Headquarters · ").await?;
+    tray_says(&session, "the tray says which", "offline", "My venue · ").await?;
     here.sign("fetched")?;
     here.sign("installed")?;
     ensure!(here.ended().await?.success());
@@ -185,7 +266,7 @@ async fn two_collectors_at_once() -> Result<()> {
     ];
     for (console, (name, connection, title)) in failing.iter_mut().zip([
         ("Bay 3", "local", "This computer · Bay 3: installation failed"),
-        ("Bay 7", id.as_str(), "Headquarters · Bay 7: installation failed"),
+        ("Bay 7", id.as_str(), "My venue · Bay 7: installation failed"),
     ]) {
         console.sign("fetched")?;
         let (notice, _) = until("the failure is told", async || session.bus.notice(title))
@@ -210,6 +291,11 @@ async fn two_collectors_at_once() -> Result<()> {
     let sentence = alarm["sentence"].as_str().context("a sentence")?;
     ensure!(sentence.contains(&elsewhere.pin()?), "{sentence}");
     tray_says(&session, "the tray says it", "offline", "another key answers").await?;
+    page.run("location.hash = '#/connections'").await?;
+    until("the page raises the alarm", async || {
+        (healths(&page).await.ok()? == ["good", "other-key"]).then_some(())
+    })
+    .await?;
     session.picture("other-key")?;
     let ask = json!({ "connection": id, "method": "GET", "path": "/api/v1/info" });
     let Err(refused) = page.invoke("request", ask).await else {

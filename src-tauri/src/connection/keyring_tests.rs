@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
+use zbus::zvariant::{OwnedObjectPath, OwnedValue};
+
 use super::*;
 
 const PASSWORD: &str = "opens the keyring";
@@ -41,10 +43,10 @@ impl Desk {
         Desk { address: address.trim().to_owned(), home, bus, daemon: None }
     }
 
-    fn gnome_keyring(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("gnome-keyring-daemon");
-        command
-            .args(arguments)
+    /// A keyring appears: made and unlocked with its password, as a login does it.
+    pub(crate) async fn start_keyring(&mut self) {
+        let daemon = Command::new("gnome-keyring-daemon")
+            .args(["--foreground", "--unlock", "--components=secrets"])
             .env("DBUS_SESSION_BUS_ADDRESS", &self.address)
             .env("HOME", self.home.path())
             .env("XDG_DATA_HOME", self.home.path())
@@ -52,14 +54,8 @@ impl Desk {
             .env_remove("GNOME_KEYRING_CONTROL")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    /// A keyring appears: made and unlocked with its password, as a login does it.
-    pub(crate) async fn start_keyring(&mut self) {
-        let daemon =
-            self.gnome_keyring(&["--foreground", "--unlock", "--components=secrets"]).spawn();
+            .stderr(Stdio::null())
+            .spawn();
         let mut daemon =
             daemon.expect("gnome-keyring-daemon can be started; install gnome-keyring");
         daemon.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
@@ -80,13 +76,21 @@ impl Desk {
         service.get_default_collection().await.unwrap().lock().await.unwrap();
     }
 
-    /// The operator unlocks it by its own means.
-    pub(crate) fn unlock(&self) {
-        let control = self.home.path().join("keyring");
-        let mut command = self.gnome_keyring(&["--unlock"]);
-        let mut child = command.env("GNOME_KEYRING_CONTROL", control).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
+    /// The operator unlocks it by its own means: as GNOME's own apps do it with the password.
+    pub(crate) async fn unlock(&self) {
+        let bus =
+            zbus::connection::Builder::address(&*self.address).unwrap().build().await.unwrap();
+        let (name, path) = ("org.freedesktop.secrets", "/org/freedesktop/secrets");
+        let service = zbus::Proxy::new(&bus, name, path, "org.freedesktop.Secret.Service");
+        let nothing = zbus::zvariant::Value::from("");
+        let (_, session): (OwnedValue, OwnedObjectPath) =
+            service.await.unwrap().call("OpenSession", &("plain", nothing)).await.unwrap();
+        let secrets = Keyring::on_bus("unlocking", &self.address).service().await.unwrap();
+        let keyring = secrets.get_default_collection().await.unwrap().collection_path.clone();
+        let internal = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface";
+        let internal = zbus::Proxy::new(&bus, name, path, internal).await.unwrap();
+        let password = (session, Vec::<u8>::new(), PASSWORD.as_bytes(), "text/plain");
+        let () = internal.call("UnlockWithMasterPassword", &(keyring, password)).await.unwrap();
     }
 }
 
@@ -139,7 +143,7 @@ async fn sessions_are_kept_found_replaced_and_forgotten() {
     assert_eq!(keyring.fetch().await, Err(KeyringError::Locked));
     assert_eq!(keyring.keep(&kept("r1"), "x").await, Err(KeyringError::Locked));
     assert_eq!(keyring.unlock().await, Err(KeyringError::Locked));
-    desk.unlock();
+    desk.unlock().await;
     assert_eq!(keyring.fetch().await.unwrap()["r2"], "other");
     desk.stop_keyring();
     assert_eq!(keyring.fetch().await, Err(KeyringError::Absent));
