@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::console::Console;
 use crate::{ANY_PORT, BAD, FAILING_LINE, GOOD, deployment_named, deployment_on, tray_says};
 
+const VENUE: &str = "Headquarters";
 const PASSWORD: &str = "three blind mice";
 
 /// A collector elsewhere, as a process, with somebody who may log in.
@@ -25,7 +26,8 @@ impl Elsewhere {
         std::fs::create_dir(&root)?;
         let password_file = root.join("password");
         std::fs::write(&password_file, PASSWORD)?;
-        let collector = Collector::start(root.join("data"))?;
+        let mut collector = Collector::at(root.join("data")).options(&["--venue", VENUE]);
+        collector.launch()?;
         let elsewhere = Elsewhere { collector, password_file };
         let password = elsewhere.password_file.to_string_lossy().into_owned();
         let add = ["operator", "add", "ada", "--role", "operator", "--password-file", &password];
@@ -176,30 +178,22 @@ async fn raw(page: &Page, connection: &str, name: &str) -> Result<String> {
     Ok(answer["body"].as_str().context("a body")?.to_owned())
 }
 
-/// Presses a notice's button and waits until the page shows the failing line of that connection's run.
-async fn opens(
-    session: &Session,
-    page: &Page,
-    id: u32,
-    connection: &str,
-    run: &Value,
-) -> Result<()> {
+/// Presses a notice's button and waits until the page shows the failing line of that run, at the collector of that name.
+async fn opens(session: &Session, page: &Page, id: u32, venue: &str, run: &Value) -> Result<()> {
     session.bus.press(id, "open").await?;
     let run = run["id"].as_str().context("an id")?;
-    until("the page is at the run", async || {
-        let at = page.run("return location.hash").await.ok()?;
-        at.as_str()?.contains(run).then_some(())
-    })
-    .await?;
     let script = format!(
-        "return [...document.querySelectorAll('[data-row]')].some((row) => row.textContent.includes({}))",
+        "return [location.hash, document.querySelector('[data-testid=connection] b').textContent,
+            [...document.querySelectorAll('[data-row]')].some((row) => row.textContent.includes({}))]",
         json!(FAILING_LINE)
     );
-    let shown = until("the failing line is on the screen", async || {
-        page.run(&script).await.ok().filter(|shown| shown == &Value::Bool(true))
+    let mut last = Value::Null;
+    let shown = until("the page is at the failing line", async || {
+        last = page.run(&script).await.ok()?;
+        let there = last[0].as_str()?.contains(run) && last[1] == venue && last[2] == true;
+        there.then_some(())
     });
-    shown.await.with_context(|| format!("of the connection {connection}"))?;
-    Ok(())
+    shown.await.with_context(|| format!("wanted {run} at {venue}: {last}"))
 }
 
 /// Acceptance: both collectors are watched; one is killed under the app and comes back with what was printed meanwhile; each tells of
@@ -230,15 +224,24 @@ async fn two_collectors_at_once() -> Result<()> {
     let listed = until("the tray names both collectors", async || {
         menu = session.bus.menu().await.ok()?;
         let has = |begin: &str| menu.iter().any(|(_, label)| label.starts_with(begin));
-        (has("This computer · Bay 1") && has("My venue · Bay 5")).then_some(())
+        (has("This computer · Bay 1") && has("Headquarters · Bay 5")).then_some(())
     });
     let listed = listed.await;
     listed.with_context(|| format!("the tray's menu: {menu:?}"))?;
 
+    // The page follows the one elsewhere.
+    let run = deployment_on(&page, &id, "Bay 5").await?["id"].as_str().context("an id")?.to_owned();
+    page.run(&format!("location.hash = '#/deployments/{run}'")).await?;
+    let follows = "return [...document.querySelectorAll('[data-row]')].some((row) => row.textContent.includes('line '))";
+    until("its lines are on the screen", async || {
+        page.run(follows).await.ok().filter(|shown| shown == &Value::Bool(true))
+    })
+    .await?;
+
     // It is killed under the app. The console prints on; the other collector is watched as before.
     elsewhere.collector.kill();
     stands(&page, &id, "waiting", "is not reached").await?;
-    tray_says(&session, "the tray says which", "offline", "My venue · ").await?;
+    tray_says(&session, "the tray says which", "offline", "Headquarters · ").await?;
     here.sign("fetched")?;
     here.sign("installed")?;
     ensure!(here.ended().await?.success());
@@ -253,20 +256,27 @@ async fn two_collectors_at_once() -> Result<()> {
     })
     .await?;
     let printed = raw(&page, &id, "Bay 5").await?;
-    let last = printed.lines().last().and_then(|line| line.strip_prefix("last "));
-    let count: u64 = last.context("the last line arrived")?.parse()?;
+    let count = printed.lines().last().and_then(|line| line.strip_prefix("last "));
+    let count: u64 = count.context("the last line arrived")?.parse()?;
     let wanted: String = (1..=count).map(|n| format!("line {n}\r\n")).collect();
     ensure!(printed == format!("{wanted}last {count}\r\n"), "{} bytes", printed.len());
+    let last = format!(
+        "return [...document.querySelectorAll('[data-row]')].some((row) => row.textContent.includes('last {count}'))"
+    );
+    until("the last line is on the screen, without anybody's doing", async || {
+        page.run(&last).await.ok().filter(|shown| shown == &Value::Bool(true))
+    })
+    .await?;
     tray_says(&session, "all is well", "idle", "Nothing is being installed").await?;
 
     // Each tells of its failure, says where it is, and leads there.
-    let mut failing = vec![
+    let mut failing = [
         Console::start(&session, &local, "Bay 3", BAD)?,
         elsewhere.console(&session, "Bay 7", BAD)?,
     ];
     for (console, (name, connection, title)) in failing.iter_mut().zip([
         ("Bay 3", "local", "This computer · Bay 3: installation failed"),
-        ("Bay 7", id.as_str(), "My venue · Bay 7: installation failed"),
+        ("Bay 7", id.as_str(), "Headquarters · Bay 7: installation failed"),
     ]) {
         console.sign("fetched")?;
         let (notice, _) = until("the failure is told", async || session.bus.notice(title))
@@ -277,7 +287,9 @@ async fn two_collectors_at_once() -> Result<()> {
             "local" => deployment_named(&page, name).await?,
             other => deployment_on(&page, other, name).await?,
         };
-        opens(&session, &page, notice, connection, &run).await?;
+        // The page shows the other one before, each time.
+        let venue = if connection == "local" { "My venue" } else { VENUE };
+        opens(&session, &page, notice, venue, &run).await?;
     }
     tray_says(&session, "both failures are seen", "idle", "Nothing is being installed").await?;
 
