@@ -12,8 +12,10 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { AGENT, Stage, until } from './collector.mjs';
+import { connectionChecks } from './connections.mjs';
 import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
+import { trustChecks } from './trust.mjs';
 
 const here = resolve(fileURLToPath(import.meta.url), '..');
 const shots = resolve(process.env.DECKPORT_SCREENSHOTS ?? join(here, '../test-results'));
@@ -48,7 +50,8 @@ async function open(
     if (/Content Security Policy/i.test(message.text())) problems.push(`${path}: ${message.text()}`);
   });
   await prepare?.(page);
-  await page.goto(`${on.url}/#${path}${path.includes('?') ? '&' : '?'}token=${token}`);
+  const carried = token === null ? '' : `${path.includes('?') ? '&' : '?'}token=${token}`;
+  await page.goto(`${on.url}/#${path}${carried}`);
   return page;
 }
 
@@ -344,6 +347,10 @@ async function main() {
 
   const viewer = { ready: viewerReady, rowShown, number: (page, name) => number(page, name), VIEWER };
   await historyChecks({ stage, check, open, look, assertNotWide, viewer, DESK, PHONE });
+
+  await connectionChecks({ check, open, look, assertNotWide, DESK, PHONE });
+
+  await trustChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 
   await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });
 

@@ -1,6 +1,14 @@
 /** Builders and a headless host for unit tests. Browser tests run against the real collector. */
 import type { DeploymentSummary, Phase, Row, SearchHit } from '../lib/api/types';
-import type { Connection, Host, HostRequest, HostResponse, LiveHandlers, LiveSocket, Login } from '../lib/host';
+import type {
+  Connection,
+  Host,
+  HostRequest,
+  HostResponse,
+  LiveHandlers,
+  LiveSocket,
+  Login,
+} from '../lib/host';
 
 export const NOW = 1_763_900_000_000_000;
 
@@ -93,7 +101,7 @@ export type Answer = (request: HostRequest) => { status?: number; body: unknown 
 
 /** A host whose requests are answered by a function and whose sockets the test drives. */
 export class FakeHost implements Host {
-  readonly kind = 'browser';
+  readonly kind: Host['kind'] = 'browser';
   requests: HostRequest[] = [];
   sockets: { sent: Record<string, unknown>[]; handlers: LiveHandlers; closed: boolean }[] = [];
   refuse: Error | null = null;

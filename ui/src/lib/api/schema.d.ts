@@ -422,7 +422,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Lets an operator in. */
+        /** Lets an operator in. Who has to wait is told for how long by `Retry-After` as well. */
         post: operations["login"];
         delete?: never;
         options?: never;
@@ -1197,13 +1197,19 @@ export interface components {
         };
         Info: {
             abilities: string[];
+            /** @description By what another app adds it, with the pin, the likeliest first. */
+            addresses: string[];
             /** @description Where consoles reach it. */
             listen: string | null;
             next_pin: components["schemas"]["Pin"] | null;
             /** Format: int64 */
             now_at: number;
+            /** @description Only programs on the collector's own machine reach it. */
+            only_here: boolean;
             /** @description By what clients know it. */
             pin: components["schemas"]["Pin"];
+            /** @description The pin, shortened for two people to compare. */
+            pin_short: string;
             /** Format: int32 */
             protocol: number;
             server_epoch: components["schemas"]["ServerEpoch"];

@@ -65,6 +65,11 @@ export class NewConnection {
     if (this.step.kind === 'comparing') this.step = { kind: 'entering', looked: this.step.looked };
   }
 
+  /** Somebody compared them, and they are not. */
+  differ(): void {
+    if (this.step.kind === 'comparing') this.fail(t.connections.differed);
+  }
+
   /** Resolves to the new connection's id. */
   async add(login: Login): Promise<string> {
     if (this.step.kind !== 'entering') throw new Error('the key was not compared');

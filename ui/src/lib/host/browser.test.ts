@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { adoptToken, BrowserHost } from './browser';
+import { adoptToken, BrowserHost, browserName } from './browser';
 import { HostRefused, HostUnreachable } from './types';
 
 function place(hash: string) {
@@ -68,4 +68,50 @@ describe('requests', () => {
     const handlers = { message: () => undefined, closed: () => undefined };
     await expect(host.live('here', handlers)).rejects.toBeInstanceOf(HostRefused);
   });
+});
+
+describe('logging in', () => {
+  const login = { login: 'ada', password: 'three blind mice' };
+
+  it('keeps the session for this tab, and sends nothing of an older one along', async () => {
+    sessionStorage.setItem('deckport.token', 'ended');
+    const fetched = vi
+      .spyOn(globalThis, 'fetch')
+      .mockResolvedValue(new Response(JSON.stringify({ token: 'dps_new' })));
+    const host = new BrowserHost('http://collector.test', sessionStorage);
+    await host.enter('here', login);
+    expect(sessionStorage.getItem('deckport.token')).toBe('dps_new');
+    const [url, init] = fetched.mock.calls.at(-1)!;
+    expect(String(url)).toBe('http://collector.test/api/v1/login');
+    expect((init!.headers as Record<string, string>)['authorization']).toBeUndefined();
+    expect(JSON.parse(init!.body as string)).toMatchObject(login);
+  });
+
+  it('tells why not, and for how long', async () => {
+    sessionStorage.clear();
+    const error = { code: 'rate_exceeded', message: 'too many logins failed' };
+    vi.spyOn(globalThis, 'fetch').mockResolvedValue(
+      new Response(JSON.stringify({ error }), { status: 429, headers: { 'retry-after': '15' } }),
+    );
+    const host = new BrowserHost('http://collector.test', sessionStorage);
+    await expect(host.enter('here', login)).rejects.toMatchObject({
+      name: 'HostRefused',
+      code: 'rate_exceeded',
+      waitS: 15,
+    });
+    expect(host.credentials.there()).toBe(false);
+  });
+
+  it.each([
+    ['Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', 'Firefox on Linux'],
+    [
+      'Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36 Edg/140.0',
+      'Edge on Windows',
+    ],
+    [
+      'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1 Version/18.0 Mobile Safari/604.1',
+      'Safari on iOS',
+    ],
+    ['curl/8', 'A browser'],
+  ])('%s is %s', (agent, name) => expect(browserName(agent)).toBe(name));
 });

@@ -7,8 +7,17 @@ const LETTERS = '23456789abcdefghijkmnpqrstuvwxyz';
 const GROUPS = 4;
 const IN_GROUP = 4;
 
-/** Eighty random bits, to be read out and typed. */
-export function generated(): string {
+/** A short login may stand in what is made, by chance. */
+const TRIES = 200;
+
+/** Eighty random bits, to be read out and typed; without the login in it, where there is such a one. */
+export function generated(login = ''): string {
+  let made = random();
+  for (let i = 0; i < TRIES && unfit(made, login) !== null; i++) made = random();
+  return made;
+}
+
+function random(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(GROUPS * IN_GROUP));
   const letters = [...bytes].map((byte) => LETTERS[byte % LETTERS.length]).join('');
   return letters.match(new RegExp(`.{${IN_GROUP}}`, 'g'))!.join('-');

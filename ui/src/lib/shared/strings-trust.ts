@@ -56,7 +56,7 @@ export const roles = {
 export const connections = {
   title: 'Connections',
   subtitle: (n: number) => plural(n, 'collector', 'collectors'),
-  switcher: (name: string, health: string) => `${name}, ${health}. Switch collector, account`,
+  switcher: 'Collectors and account',
   heading: 'Collectors',
   manage: 'Connections…',
   account: 'Your account',
@@ -99,6 +99,8 @@ export const connections = {
     'It has the key that the pasted text names. If the text came to you by a way that you trust, the codes are the same.',
   same: 'The codes are the same',
   differ: 'They differ',
+  differed:
+    'Then it is not the collector you mean, and nothing was sent to it. Look whether the address is right, and ask for the text anew.',
   mismatchTitle: 'It has another key than the text you pasted says',
   mismatch:
     'Something else answers at this address, or the text is of another collector or an old one. Nothing was sent but a greeting. Get the text anew from that collector’s own screen.',
@@ -129,6 +131,7 @@ export const connections = {
     `What answers at ${address} is not what was compared when this connection was added. Nothing was sent to it, and nothing will be.`,
   alarmWas: 'Compared then',
   alarmNow: 'Answers now',
+  alarmBack: 'The right key answers again. Look again to go on.',
   alarmMeans: 'What it may mean',
   alarmCauses: [
     'The collector was set up anew, or its data folder was replaced: then its key is new.',
@@ -155,6 +158,7 @@ export const connections = {
   ownCode: 'Its code',
   ownCodeNote: 'The other app shows the same, or it is not this collector.',
   ownKey: 'Its key',
+  ownMore: 'As a link; the key alone',
   ownOperators: 'Whoever uses it needs a login here:',
   ownNone: 'This collector listens nowhere, so no other app can reach it.',
   ownWait: 'The collector has not answered yet.',
