@@ -16,3 +16,14 @@ export const listening = {
     `The app was started with --listen ${address}. That counts; start it without to choose here.`,
   failed: 'Nothing was changed',
 };
+
+/** Collectors that make themselves known on the network. */
+export const discovered = {
+  title: 'On this network',
+  looking: 'Listening for collectors…',
+  none: 'No collector makes itself known here. One does when it listens beyond its own machine.',
+  failed: 'The network could not be asked',
+  note: 'What they say of themselves is only their word. The code is compared next.',
+  unnamed: 'A collector',
+  known: 'connected already',
+};

@@ -2,7 +2,7 @@
 import { bytes, count, plural } from './format';
 import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
-import { listening } from './strings-listening';
+import { discovered, listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
 import { connections, login, operators, roles } from './strings-trust';
 
@@ -233,6 +233,7 @@ export const t = {
   },
   consoles,
   adding,
+  discovered,
   listening,
   login,
   roles,
