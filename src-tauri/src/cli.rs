@@ -24,9 +24,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR", env = "DECKPORT_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Do not make it known on the network by multicast DNS. On loopback it never is
+    /// Neither make the collector known on the network nor look for others there (multicast DNS)
     #[arg(long)]
-    pub(crate) no_announce: bool,
+    pub(crate) no_multicast: bool,
 
     /// Speak plain HTTP on that address too; on loopback only
     #[arg(long)]

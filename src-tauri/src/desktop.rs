@@ -56,6 +56,8 @@ pub(crate) struct Desktop {
     pub(crate) supervisor: Supervisor,
     /// Where the collector listens whatever the preferences say.
     pub(crate) told_to_listen: Option<SocketAddr>,
+    /// The network may be asked for other collectors.
+    pub(crate) multicast: bool,
     pub(crate) lives: Lives,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) deeds: mpsc::Sender<Deed>,

@@ -80,6 +80,9 @@ pub(crate) async fn remote_look(desktop: State<'_, Desktop>, address: String) ->
 /// Collectors that make themselves known on this network. What they say is only their word: the key is still to be compared.
 #[tauri::command]
 pub(crate) async fn remote_discover(desktop: State<'_, Desktop>) -> Reply<Vec<Proposed>> {
+    if !desktop.multicast {
+        return Err(Refusal::local("discovery", "the app was started with --no-multicast"));
+    }
     let found = discover::look(&desktop.places, &desktop.connections).await;
     found.map_err(|error| Refusal::local("discovery", error))
 }

@@ -160,7 +160,7 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     let plan = Plan {
         data_dir: places.collector(),
         plain_http: args.plain_http,
-        announce: !args.no_announce,
+        announce: !args.no_multicast,
     };
     let listen = args.listen.unwrap_or_else(|| preferences.get().listen());
     let supervisor = Supervisor::start::<deckport_collector::Collector>(plan, listen);
@@ -184,6 +184,7 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
         remotes: Remotes::new(shelf, keyring, leave.clone()),
         supervisor,
         told_to_listen: args.listen,
+        multicast: !args.no_multicast,
         lives: live::Lives::default(),
         view: see_view.clone(),
         deeds,

@@ -125,8 +125,10 @@ impl Session {
         [self.own_data(), vec!["--listen".into(), listen.to_string()]].concat()
     }
 
+    /// What goes on in a story is nothing to the machine's network.
     fn own_data(&self) -> Vec<String> {
-        vec!["--data".into(), self.data.path().to_string_lossy().into_owned()]
+        let data = self.data.path().to_string_lossy().into_owned();
+        vec!["--no-multicast".into(), "--data".into(), data]
     }
 
     /// A program on this desktop.
@@ -148,9 +150,9 @@ impl Session {
         self.open_with(self.arguments(listen)).await
     }
 
-    /// The same, with consoles where the preferences say; it is not announced on any network.
+    /// The same, with consoles where the preferences say.
     pub async fn open_as_chosen(&mut self) -> Result<Page> {
-        self.open_with([self.own_data(), vec!["--no-announce".into()]].concat()).await
+        self.open_with(self.own_data()).await
     }
 
     async fn open_with(&mut self, arguments: Vec<String>) -> Result<Page> {
