@@ -3,7 +3,6 @@ import { count, duration, plural } from './format';
 
 export const login = {
   title: 'Log in',
-  at: (where: string) => `Log in at ${where}`,
   lead: 'With the name and password that an admin of this collector gave you.',
   ended: 'Your session has ended',
   endedNote: 'Log in again to go on where you were.',
@@ -48,8 +47,6 @@ export const roles = {
   } as Record<string, string>,
   needs: (role: string) =>
     `For ${{ operator: 'operators', admin: 'admins' }[role] ?? roleNames[role] ?? role}`,
-  youAre: (role: string) =>
-    `You are ${role === 'admin' || role === 'operator' ? 'an' : 'a'} ${roleNames[role] ?? role} here.`,
   watchOnly: 'You may look at everything here. Adding, telling and removing consoles is for operators.',
 };
 
@@ -269,10 +266,8 @@ export const operators = {
   factorWaiting: 'Making a secret…',
 
   sessions: 'Sessions',
-  sessionsAll: 'Everybody’s sessions',
-  sessionsMine: 'Mine',
   sessionsEverybody: 'Everybody’s',
-  sessionsOf: 'Whose sessions',
+  sessionsFailed: 'The sessions could not be asked for',
   sessionsNone: 'No sessions are open.',
   sessionsNote: 'A session ends after a week without use, after thirty days, or here.',
   columnsSession: {
@@ -280,7 +275,6 @@ export const operators = {
     what: 'Where',
     begun: 'Logged in',
     seen: 'Last used',
-    ends: 'Ends',
     actions: 'Actions',
   },
   thisOne: 'this one',
@@ -320,5 +314,4 @@ export const operators = {
   tokenRevokeNote:
     'The program that uses it is turned away at once, and what it has open ends. There is no undo.',
   tokenRevoked: 'The token is good no more',
-  copy: 'Copy',
 };

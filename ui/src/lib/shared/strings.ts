@@ -37,19 +37,10 @@ export const t = {
     pending: 'not started',
   } as Record<string, string>,
   connection: {
-    connecting: 'Connecting to the collector…',
-    live: 'connected',
     reconnecting: (seconds: number) =>
       seconds > 0 ? `Connection lost. Trying again in ${seconds} s.` : 'Connection lost. Trying again…',
     reconnectingNote: 'What you see is from before; consoles keep installing and keep their lines.',
     tryNow: 'Try now',
-    here: 'this collector',
-    short: {
-      connecting: 'connecting…',
-      live: 'connected',
-      reconnecting: 'connection lost',
-      refused: 'not logged in',
-    },
     full: 'The collector’s disk is full. Consoles keep their lines until there is room again.',
     unready: 'The collector inside this app is not ready yet.',
   },
