@@ -25,7 +25,18 @@ async fn consoles_elsewhere_are_let_in_without_losing_a_line() -> Result<()> {
     tray_says(&session, "the console is there", "running", "1 running").await?;
 
     // The hint in Add consoles leads to the switch.
-    page.run("location.hash = '#/settings?at=network'").await?;
+    // The key is for who may add, which the page has to learn first.
+    let follow = "const link = document.querySelector('[role=dialog] [data-testid=reach-note] a');
+        if (link) link.click();
+        else if (!document.querySelector('[role=dialog]'))
+            document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true }));
+        return link !== null";
+    let followed = until("the hint is in the dialog", async || {
+        page.run(follow).await.ok().filter(|done| done == &Value::Bool(true))
+    })
+    .await;
+    session.picture("hint")?;
+    followed?;
     let press = "const box = document.querySelector('[data-testid=listen-on-network]');
         if (!box || box.disabled || document.activeElement !== box) return null;
         box.click(); return true";
