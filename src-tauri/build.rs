@@ -5,6 +5,7 @@ fn main() {
     let commands = tauri_build::AppManifest::new().commands(&[
         "connections",
         "remote_look",
+        "remote_discover",
         "remote_add",
         "remote_enter",
         "remote_remove",

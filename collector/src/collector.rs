@@ -10,6 +10,7 @@ use crate::auth::{
 use crate::config::Config;
 use crate::content::Content;
 use crate::deployment::Deployments;
+use crate::discovery::announce;
 use crate::fleet::link::Links;
 use crate::ingest::Ingest;
 use crate::live::Live;
@@ -208,6 +209,10 @@ impl Collector {
             let spoken =
                 Spoken { tls: Arc::new(tls), plain: config.plain_http, pin: auth.authority.pin() };
             tasks.spawn(server.clone().accept(listener, spoken));
+        }
+        if let Some(address) = address.filter(|at| config.announce && !at.ip().is_loopback()) {
+            let pin = auth.authority.pin();
+            tasks.spawn(announce(config.venue.clone(), address, pin, stop.clone()));
         }
         let venues = Arc::clone(&auth.venues);
         tasks.spawn(give_back(Arc::clone(&deployments), signatures, search, venues, stop.clone()));

@@ -143,6 +143,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Plain HTTP is spoken on that port too; on loopback only.
     pub plain_http: bool,
+    /// It makes itself known on the network where it listens beyond loopback.
+    pub announce: bool,
     /// By which names, beside those of the machine, it is reached: `NAME` or `NAME:PORT`.
     pub names: Vec<String>,
     /// A certificate to show instead of one of the collector's own authority.
@@ -165,6 +167,7 @@ impl Config {
             database: Database::InDirectory,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
             plain_http: false,
+            announce: true,
             names: Vec::new(),
             certificate: None,
             venue: "My venue".to_owned(),

@@ -12,6 +12,7 @@ mod collector;
 pub mod config;
 pub mod content;
 pub mod deployment;
+pub mod discovery;
 pub mod fleet;
 pub mod ingest;
 pub mod live;
@@ -26,7 +27,7 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 18] = [
+pub const MODULES: [&str; 19] = [
     "config",
     "metrics",
     "store",
@@ -43,6 +44,7 @@ pub const MODULES: [&str; 18] = [
     "ingest",
     "api",
     "server",
+    "discovery",
     "collector",
     "check",
 ];

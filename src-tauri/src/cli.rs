@@ -19,9 +19,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "DECKPORT_DATA_DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Where consoles reach the collector inside the app, by TLS (0.0.0.0:7443: on every network of this machine)
-    #[arg(long, value_name = "ADDR", env = "DECKPORT_LISTEN", default_value = "127.0.0.1:7443")]
-    pub(crate) listen: SocketAddr,
+    /// Where consoles reach the collector inside the app, by TLS (0.0.0.0:7443: on every network of this machine), whatever the
+    /// Settings say [default: as chosen there, and before that 127.0.0.1:7443]
+    #[arg(long, value_name = "ADDR", env = "DECKPORT_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Neither make the collector known on the network nor look for others there (multicast DNS)
+    #[arg(long)]
+    pub(crate) no_multicast: bool,
 
     /// Speak plain HTTP on that address too; on loopback only
     #[arg(long)]

@@ -3,6 +3,7 @@
 //! [`Desktop`] is the state that Tauri hands to commands. Closing the window hides it and keeps watching; leaving is
 //! always [`Desktop::quit`], whoever asks for it, so that what is in flight is stored first.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connections, remote};
+use crate::link;
 use crate::live::Lives;
 use crate::places::Places;
 use crate::preferences::Preferences;
@@ -52,6 +54,10 @@ pub(crate) struct Desktop {
     pub(crate) connections: Connections,
     pub(crate) remotes: Remotes,
     pub(crate) supervisor: Supervisor,
+    /// Where the collector listens whatever the preferences say.
+    pub(crate) told_to_listen: Option<SocketAddr>,
+    /// The network may be asked for other collectors.
+    pub(crate) multicast: bool,
     pub(crate) lives: Lives,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) deeds: mpsc::Sender<Deed>,
@@ -146,8 +152,10 @@ impl Desktop {
         }
     }
 
-    /// Raises the window at `route`.
-    pub(crate) fn lead_to(&self, route: &str) {
+    /// Raises the window at `route`, of that connection where it is known and there are several.
+    pub(crate) fn lead_to(&self, route: &str, connection: Option<&str>) {
+        let several = self.connections.all().len() > 1;
+        let route = &link::on_connection(route, connection.filter(|_| several));
         tracing::info!(route, "leading to a place");
         {
             let mut page = self.page.lock();

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -16,8 +17,9 @@ use tauri::{State, ipc};
 
 use crate::connection::{ConnectionError, Described, http};
 use crate::desktop::Desktop;
+use crate::discover::{self, Proposed};
 use crate::preferences::Choices;
-use crate::remotes::{Login, Looked, RemoteError};
+use crate::remotes::{Holder, Login, Looked, RemoteError};
 use crate::watch::desk::Deed;
 use crate::watch::fleet::Which;
 
@@ -73,6 +75,16 @@ impl From<RemoteError> for Refusal {
 #[tauri::command]
 pub(crate) async fn remote_look(desktop: State<'_, Desktop>, address: String) -> Reply<Looked> {
     Ok(desktop.remotes.look(&address).await?)
+}
+
+/// Collectors that make themselves known on this network. What they say is only their word: the key is still to be compared.
+#[tauri::command]
+pub(crate) async fn remote_discover(desktop: State<'_, Desktop>) -> Reply<Vec<Proposed>> {
+    if !desktop.multicast {
+        return Err(Refusal::local("discovery", "the app was started with --no-multicast"));
+    }
+    let found = discover::look(&desktop.places, &desktop.connections).await;
+    found.map_err(|error| Refusal::local("discovery", error))
 }
 
 /// Adds a collector elsewhere, by its address and pin, with the operator's own login. Gives the connection's id.
@@ -216,18 +228,46 @@ pub(crate) fn preferences_get(desktop: State<'_, Desktop>) -> Choices {
     desktop.preferences.get()
 }
 
+/// Where the collector listens is tried first: a preference that cannot be followed is not kept.
 #[tauri::command]
-pub(crate) fn preferences_set(
+pub(crate) async fn preferences_set(
     desktop: State<'_, Desktop>,
     preferences: Map<String, Value>,
 ) -> Reply<Choices> {
+    let refused = |error| Refusal::local("preferences", error);
+    let before = desktop.preferences.get();
+    let wanted = desktop.preferences.with(&preferences).map_err(refused)?;
     if let Some(wanted) = preferences.get("autostart").and_then(Value::as_bool) {
         crate::autostart::set(wanted, &desktop.places).map_err(|error| {
             tracing::warn!(%error, "autostart cannot be changed");
             Refusal::local("autostart", format!("{error:#}"))
         })?;
     }
-    desktop.preferences.set(&preferences).map_err(|error| Refusal::local("preferences", error))
+    let moves = wanted.listen() != before.listen();
+    if moves {
+        listen(&desktop, wanted.listen()).await?;
+    }
+    let set = desktop.preferences.set(&preferences);
+    if set.is_err()
+        && moves
+        && let Err(why) = desktop.supervisor.listen(before.listen()).await
+    {
+        tracing::warn!(why, "the collector does not listen where it did before");
+    }
+    set.map_err(refused)
+}
+
+async fn listen(desktop: &Desktop, at: SocketAddr) -> Reply<()> {
+    if let Some(told) = desktop.told_to_listen {
+        let why = format!(
+            "the app was started with --listen {told}, and that counts; start it without to choose here"
+        );
+        return Err(Refusal::local("listen", why));
+    }
+    desktop.supervisor.listen(at).await.map_err(|why| {
+        tracing::warn!(%at, why, "the collector cannot listen there");
+        Refusal::local("listen", format!("the collector cannot listen at {at}: {why}"))
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -239,6 +279,10 @@ pub(crate) struct About {
     config_dir: PathBuf,
     webview: String,
     autostart_available: bool,
+    /// Where the app was told to listen when it was started, whatever the preferences say.
+    told_to_listen: Option<SocketAddr>,
+    /// What holds the operator's logins at other collectors.
+    logins: Holder,
     /// The newest report of a crash, if there ever was one.
     crash_report: Option<PathBuf>,
 }
@@ -254,6 +298,8 @@ pub(crate) fn about(desktop: State<'_, Desktop>) -> About {
         config_dir: places.root().to_owned(),
         webview: tauri::webview_version().unwrap_or_else(|_| "unknown".to_owned()),
         autostart_available: crate::autostart::is_available(),
+        told_to_listen: desktop.told_to_listen,
+        logins: desktop.remotes.holder(),
         crash_report: crate::diagnostics::latest_crash(&places.logs()),
     }
 }

@@ -1,6 +1,7 @@
-//! Links into the app: `deckport://deployment/ID?seq=N` (or `?row=N`), `deckport://live`, `deckport://settings`,
-//! `deckport://history?q=QUERY`, `deckport://compare/ID?with=ID`, `deckport://together?run=ID&run=ID&view=start`,
-//! `deckport://signatures`, `deckport://signatures/ID`, and `deckport://connect?to=ADDRESS` for a collector elsewhere.
+//! Links into the app: `deckport://deployment/ID?seq=N` (or `?row=N`), `deckport://live`, `deckport://fleet`, `deckport://settings`,
+//! `deckport://connections`, `deckport://operators`, `deckport://history?q=QUERY`, `deckport://compare/ID?with=ID`,
+//! `deckport://together?run=ID&run=ID&view=start`, `deckport://signatures`, `deckport://signatures/ID`, and
+//! `deckport://connect?to=ADDRESS` for a collector elsewhere.
 //!
 //! A link may come from anywhere (a web page, a chat, another program's command line). So it is read into a closed
 //! set of places, and the route that reaches the webview is written by us, never copied from the link. What is searched
@@ -15,6 +16,12 @@ use tauri::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Link {
     Live,
+    /// All consoles.
+    Fleet,
+    /// The collectors that this app is connected to.
+    Connections,
+    /// Who may log in.
+    Operators,
     Settings,
     /// One deployment; its log opens at a line if the link says one.
     Deployment {
@@ -89,6 +96,9 @@ impl Link {
     pub(crate) fn route(&self) -> String {
         match self {
             Link::Live => "/live".to_owned(),
+            Link::Fleet => "/fleet".to_owned(),
+            Link::Connections => "/connections".to_owned(),
+            Link::Operators => "/operators".to_owned(),
             Link::Settings => "/settings".to_owned(),
             Link::Deployment { id, line: Some(Line::Seq(seq)) } => {
                 format!("/deployments/{id}?seq={seq}")
@@ -116,6 +126,17 @@ impl Link {
             Link::Signatures { id: None } => "/signatures".to_owned(),
             Link::Connect { to } => format!("/connections?add={}", encoded(&to.to_string())),
         }
+    }
+}
+
+/// The route with the connection that it is of, where one is known.
+pub(crate) fn on_connection(route: &str, connection: Option<&str>) -> String {
+    match connection {
+        Some(id) => {
+            let mark = if route.contains('?') { '&' } else { '?' };
+            format!("{route}{mark}connection={}", encoded(id))
+        }
+        None => route.to_owned(),
     }
 }
 
@@ -154,6 +175,9 @@ impl FromStr for Link {
         let number = |wanted: &str| value(wanted).and_then(|value| value.parse::<u64>().ok());
         match (place, rest.as_slice()) {
             ("live", []) => Ok(Link::Live),
+            ("fleet", []) => Ok(Link::Fleet),
+            ("connections", []) => Ok(Link::Connections),
+            ("operators", []) => Ok(Link::Operators),
             ("settings", []) => Ok(Link::Settings),
             ("deployment" | "deployments", [run]) => {
                 let line = number("seq").map(Line::Seq).or_else(|| number("row").map(Line::Row));
@@ -201,6 +225,9 @@ mod tests {
         let route = |text: &str| text.parse::<Link>().map(|link| link.route());
         assert_eq!(route("deckport://live").unwrap(), "/live");
         assert_eq!(route("deckport://settings/").unwrap(), "/settings");
+        assert_eq!(route("deckport://fleet").unwrap(), "/fleet");
+        assert_eq!(route("deckport://connections").unwrap(), "/connections");
+        assert_eq!(route("deckport://operators").unwrap(), "/operators");
         let id = "0198f0aa-0000-7000-8000-000000000001";
         assert_eq!(
             route(&format!("deckport://deployment/{id}?seq=42")).unwrap(),
@@ -214,6 +241,13 @@ mod tests {
             route(&format!("deckport://deployment/{id}?row=7")).unwrap(),
             format!("/deployments/{id}?row=7")
         );
+    }
+
+    #[test]
+    fn a_route_says_its_connection() {
+        assert_eq!(on_connection("/live", None), "/live");
+        assert_eq!(on_connection("/live", Some("r1")), "/live?connection=r1");
+        assert_eq!(on_connection("/d/1?seq=2", Some("r1&x")), "/d/1?seq=2&connection=r1%26x");
     }
 
     #[test]

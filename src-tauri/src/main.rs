@@ -15,6 +15,7 @@ mod clock;
 mod connection;
 mod desktop;
 mod diagnostics;
+mod discover;
 mod ipc;
 mod link;
 mod live;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Args;
 use crate::connection::embedded::Plan;
 use crate::connection::kept::Shelf;
+use crate::connection::keyring::Keyring;
 use crate::connection::{Connection, Connections};
 use crate::desktop::{Asked, Desktop};
 use crate::places::Places;
@@ -117,6 +119,7 @@ fn run(args: Args) -> Result<ExitCode> {
         .invoke_handler(tauri::generate_handler![
             ipc::connections,
             ipc::remote_look,
+            ipc::remote_discover,
             ipc::remote_add,
             ipc::remote_enter,
             ipc::remote_remove,
@@ -152,9 +155,15 @@ fn usual_root() -> Option<std::path::PathBuf> {
 
 fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     let preferences = Arc::new(Preferences::open(places.preferences()));
-    let places_root = places.root().to_owned();
-    let plan = Plan { data_dir: places.collector(), plain_http: args.plain_http };
-    let supervisor = Supervisor::start::<deckport_collector::Collector>(plan, args.listen);
+    let keyring = Keyring::of(places.instance());
+    let shelf = Shelf::at(places.root());
+    let plan = Plan {
+        data_dir: places.collector(),
+        plain_http: args.plain_http,
+        announce: !args.no_multicast,
+    };
+    let listen = args.listen.unwrap_or_else(|| preferences.get().listen());
+    let supervisor = Supervisor::start::<deckport_collector::Collector>(plan, listen);
     let connections = Connections::new(vec![Connection::local(supervisor.clone())]);
 
     let leave = CancellationToken::new();
@@ -172,8 +181,10 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
         places,
         preferences: preferences.clone(),
         connections: connections.clone(),
-        remotes: Remotes::new(Shelf::at(places_root.as_path()), leave.clone()),
+        remotes: Remotes::new(shelf, keyring, leave.clone()),
         supervisor,
+        told_to_listen: args.listen,
+        multicast: !args.no_multicast,
         lives: live::Lives::default(),
         view: see_view.clone(),
         deeds,
@@ -194,6 +205,7 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
     for opened in desktop.remotes.open_kept() {
         desktop.watch_remote(opened);
     }
+    tokio::spawn(desktop.remotes.clone().tend());
     let desk = Desk {
         connections,
         preferences,
@@ -214,7 +226,7 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
 
     desktop.open_window(!args.minimized).context("the window cannot be made")?;
     if let Some(link) = &args.link {
-        desktop.lead_to(&link.route());
+        desktop.lead_to(&link.route(), None);
     }
     Ok(())
 }
@@ -240,17 +252,17 @@ fn second_start(app: &AppHandle, arguments: &[String]) {
     // The first start may still be on its way to its window.
     let Some(desktop) = app.try_state::<Desktop>() else { return };
     match Args::forwarded(arguments) {
-        Some(Args { link: Some(link), .. }) => desktop.lead_to(&link.route()),
+        Some(Args { link: Some(link), .. }) => desktop.lead_to(&link.route(), None),
         Some(Args { minimized: true, .. }) => {}
         Some(_) | None => desktop.show(),
     }
 }
 
 async fn follow_answers(desktop: Desktop, mut answers: mpsc::Receiver<notify::Answered>) {
-    while let Some(notify::Answered { key, response, route }) = answers.recv().await {
-        desktop.did(Deed::Responded(key, response));
-        if response == Response::Opened {
-            desktop.lead_to(&route);
+    while let Some(answered) = answers.recv().await {
+        desktop.did(Deed::Responded(answered.key, answered.response));
+        if answered.response == Response::Opened {
+            desktop.lead_to(&answered.route, answered.connection.as_deref());
         }
     }
 }
@@ -260,8 +272,8 @@ async fn follow_choices(desktop: Desktop, mut choices: mpsc::UnboundedReceiver<C
         match choice {
             Choice::Open => desktop.show(),
             Choice::Deployment { which, route } => {
+                desktop.lead_to(&route, Some(&which.connection));
                 desktop.did(Deed::Saw(which));
-                desktop.lead_to(&route);
             }
             Choice::Pause(pause) => {
                 if let Err(error) = desktop.preferences.pause_until(pause.until()) {

@@ -25,6 +25,7 @@ pub(crate) struct Answered {
     pub(crate) key: Key,
     pub(crate) response: Response,
     pub(crate) route: String,
+    pub(crate) connection: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub(crate) async fn run(mut acts: mpsc::Receiver<Act>, answers: mpsc::Sender<Ans
                         let waiting = tokio::spawn(wait(
                             handle.clone(),
                             key.clone(),
-                            notice.route,
+                            (notice.route, notice.connection),
                             answers.clone(),
                         ));
                         if let Some(earlier) = standing.insert(key, Standing { handle, waiting }) {
@@ -126,7 +127,7 @@ fn build(notice: &Notice, replaces: Option<u32>, markup: bool) -> Notification {
 async fn wait(
     handle: Arc<NotificationHandle>,
     key: Key,
-    route: String,
+    (route, connection): (String, Option<Arc<str>>),
     answers: mpsc::Sender<Answered>,
 ) {
     let mut response = None;
@@ -144,7 +145,7 @@ async fn wait(
     if let Some(response) = response {
         tracing::info!(?response, route, "notice answered");
         // The receiver is gone only when the app is leaving.
-        let _ = answers.send(Answered { key, response, route }).await;
+        let _ = answers.send(Answered { key, response, route, connection }).await;
     }
 }
 

@@ -1,13 +1,15 @@
-//! What the operator chose: which notifications, a pause, autostart.
+//! What the operator chose: which notifications, a pause, autostart, where the collector listens.
 //!
 //! Kept as a small JSON file, replaced whole (write beside, sync, rename), so that a crash leaves the old or the new
 //! one. A missing or unreadable file gives the defaults and a line in the log; unknown fields of a later version are
 //! kept. One [`Preferences`] is shared by all: [`Preferences::watch`] tells whoever must act on a change.
 
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use deckport_protocol::address::DEFAULT_PORT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -24,6 +26,11 @@ pub(crate) struct Choices {
     /// No notification is shown before this time.
     pub(crate) paused_until_at: Option<Micros>,
     pub(crate) autostart: bool,
+    /// The collector in the app listens on the network, not only on this machine.
+    pub(crate) listen_on_network: bool,
+    /// With that: at this address of the machine, or at all of them (`0.0.0.0`).
+    pub(crate) listen_address: IpAddr,
+    pub(crate) listen_port: u16,
     /// The operator has been told once that closing the window keeps watching.
     pub(crate) told_about_tray: bool,
 }
@@ -36,6 +43,9 @@ impl Default for Choices {
             notify_finish: false,
             paused_until_at: None,
             autostart: false,
+            listen_on_network: false,
+            listen_address: Ipv4Addr::UNSPECIFIED.into(),
+            listen_port: DEFAULT_PORT,
             told_about_tray: false,
         }
     }
@@ -45,6 +55,13 @@ impl Choices {
     /// Whether notifications are paused at `now`.
     pub(crate) fn paused_at(&self, now: Micros) -> bool {
         self.paused_until_at.is_some_and(|until| now < until)
+    }
+
+    /// Where the collector in the app listens for consoles.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        let ip =
+            if self.listen_on_network { self.listen_address } else { Ipv4Addr::LOCALHOST.into() };
+        SocketAddr::new(ip, self.listen_port)
     }
 }
 
@@ -93,10 +110,29 @@ impl Preferences {
         self.choices.subscribe()
     }
 
+    /// What the choices would be with the given fields.
+    pub(crate) fn with(&self, changes: &Map<String, Value>) -> Result<Choices, PreferencesError> {
+        let kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.merged(&kept, changes)?.1)
+    }
+
     /// Sets the given fields, stores all, and tells those who watch. On an error nothing is changed.
     pub(crate) fn set(&self, changes: &Map<String, Value>) -> Result<Choices, PreferencesError> {
-        let known = serde_json::to_value(Choices::default())?;
         let mut kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (next, choices) = self.merged(&kept, changes)?;
+        self.store(&next)
+            .map_err(|source| PreferencesError::Store { path: self.path.clone(), source })?;
+        *kept = next;
+        self.choices.send_replace(choices.clone());
+        Ok(choices)
+    }
+
+    fn merged(
+        &self,
+        kept: &Map<String, Value>,
+        changes: &Map<String, Value>,
+    ) -> Result<(Map<String, Value>, Choices), PreferencesError> {
+        let known = serde_json::to_value(Choices::default())?;
         let mut next = kept.clone();
         let current = serde_json::to_value(self.get())?;
         for (key, value) in current.as_object().into_iter().flatten() {
@@ -108,11 +144,7 @@ impl Preferences {
             }
         }
         let choices: Choices = serde_json::from_value(Value::Object(next.clone()))?;
-        self.store(&next)
-            .map_err(|source| PreferencesError::Store { path: self.path.clone(), source })?;
-        *kept = next;
-        self.choices.send_replace(choices.clone());
-        Ok(choices)
+        Ok((next, choices))
     }
 
     pub(crate) fn pause_until(&self, until: Option<Micros>) -> Result<Choices, PreferencesError> {
@@ -162,6 +194,18 @@ mod tests {
         preferences.set(&object(&json!({"shell": "rm"}))).unwrap();
         let stored = std::fs::read_to_string(folder.path().join("preferences.json")).unwrap();
         assert!(!stored.contains("shell"));
+    }
+
+    #[test]
+    fn listening_is_on_this_machine_until_the_operator_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let preferences = Preferences::open(folder.path().join("preferences.json"));
+        assert_eq!(preferences.get().listen().to_string(), "127.0.0.1:7443");
+        let wide = object(&json!({"listen_on_network": true, "listen_port": 7444}));
+        assert_eq!(preferences.with(&wide).unwrap().listen().to_string(), "0.0.0.0:7444");
+        assert_eq!(preferences.get(), Choices::default(), "it was only looked at");
+        assert!(preferences.with(&object(&json!({"listen_port": 70000}))).is_err());
+        assert!(preferences.with(&object(&json!({"listen_address": "desk"}))).is_err());
     }
 
     #[test]

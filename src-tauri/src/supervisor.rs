@@ -2,11 +2,12 @@
 //!
 //! A collector stops by itself when it can no longer promise what it acknowledges (a failed sync, say). Then it is
 //! started again and recovers from its store, while the window stays: waits of 1, 2, 4 … 30 s between attempts,
-//! forgotten after a minute of running. If the port for consoles is taken, the collector runs without it, says so, and
-//! the port is tried again every 15 s.
+//! forgotten after a minute of running. If the address for consoles cannot be had, the collector runs without it, says so, and
+//! it is tried again every 15 s.
 //!
-//! One task owns the collector; others ask it for byte streams through a bounded queue (full: they wait; not running:
-//! refused at once with the reason). [`Supervisor::shutdown`] stores what is in flight and is bounded by its caller.
+//! One task owns the collector; others ask it for byte streams, or to listen elsewhere, through a bounded queue (full: they wait; not
+//! running: refused at once with the reason). Listening elsewhere is a restart: what consoles send meanwhile waits with them.
+//! [`Supervisor::shutdown`] stores what is in flight and is bounded by its caller.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-const DIALS_WAITING: usize = 32;
+const ASKS_WAITING: usize = 32;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +71,8 @@ pub(crate) enum Standing {
 /// Why a start failed.
 #[derive(Debug)]
 pub(crate) struct StartFailure {
-    /// The address for consoles belongs to another program: a start without it may work.
-    pub(crate) address_taken: bool,
+    /// The address for consoles cannot be had: a start without it may work.
+    pub(crate) address_refused: bool,
     pub(crate) why: String,
 }
 
@@ -90,10 +91,17 @@ pub(crate) trait Server: Sized + Send + Sync + 'static {
     fn shutdown(self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
+/// What is asked of whoever keeps it running. Who drops the reply refuses.
+#[derive(Debug)]
+enum Ask {
+    Dial(oneshot::Sender<DuplexStream>),
+    Listen(SocketAddr, oneshot::Sender<Result<(), String>>),
+}
+
 /// The one who asks for streams and for the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Supervisor {
-    dials: mpsc::Sender<oneshot::Sender<DuplexStream>>,
+    asks: mpsc::Sender<Ask>,
     standing: watch::Receiver<Standing>,
     leave: CancellationToken,
 }
@@ -105,12 +113,12 @@ impl Supervisor {
     }
 
     fn start_with<S: Server>(plan: S::Plan, listen: SocketAddr, waits: Waits) -> Supervisor {
-        let (dials, asked) = mpsc::channel(DIALS_WAITING);
+        let (asks, asked) = mpsc::channel(ASKS_WAITING);
         let (tell, standing) = watch::channel(Standing::Starting);
         let leave = CancellationToken::new();
         let keeper = Keeper::<S> { plan, listen, waits, asked, tell, leave: leave.clone() };
         tokio::spawn(keeper.run());
-        Supervisor { dials, standing, leave }
+        Supervisor { asks, standing, leave }
     }
 
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
@@ -121,8 +129,18 @@ impl Supervisor {
     pub(crate) async fn dial(&self) -> Result<DuplexStream, Standing> {
         let (reply, stream) = oneshot::channel();
         // A keeper that is gone gives the reply back with the error, and dropping it ends `stream`.
-        drop(self.dials.send(reply).await);
+        drop(self.asks.send(Ask::Dial(reply)).await);
         stream.await.map_err(|_| self.standing.borrow().clone())
+    }
+
+    /// Has it listen for consoles at another address from now on. Where that cannot be had it goes on at the one before, and the
+    /// reason is given.
+    pub(crate) async fn listen(&self, at: SocketAddr) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.asks.send(Ask::Listen(at, reply)).await);
+        let not_running =
+            |_| Err("the collector is not running at the moment; try again when it is".to_owned());
+        answer.await.unwrap_or_else(not_running)
     }
 
     /// Stops it and waits until it has stored what is in flight. Give it a bound.
@@ -146,7 +164,7 @@ struct Keeper<S: Server> {
     plan: S::Plan,
     listen: SocketAddr,
     waits: Waits,
-    asked: mpsc::Receiver<oneshot::Sender<DuplexStream>>,
+    asked: mpsc::Receiver<Ask>,
     tell: watch::Sender<Standing>,
     leave: CancellationToken,
 }
@@ -155,20 +173,24 @@ struct Keeper<S: Server> {
 enum End {
     Leave,
     Failed(String),
-    /// The port that was taken is free now.
+    /// The address that could not be had can be had now.
     PortFree,
+    /// It is to listen there.
+    Listen(SocketAddr, oneshot::Sender<Result<(), String>>),
 }
 
 impl<S: Server> Keeper<S> {
     /// Goal: a running server. Leaves only when asked to.
     async fn run(mut self) {
         let mut last_wait = None;
+        let mut moving = None;
+        let leave = self.leave.clone();
         let problem = loop {
             self.tell.send_replace(Standing::Starting);
             // Dropping a start that is under way is safe: nothing was acknowledged to anybody yet.
             let started = tokio::select! {
-                started = self.begin() => started,
-                () = self.leave.cancelled() => break None,
+                started = self.begin(moving.take()) => started,
+                () = leave.cancelled() => break None,
             };
             let since = Instant::now();
             let why = match started {
@@ -179,13 +201,14 @@ impl<S: Server> Keeper<S> {
                             break server.shutdown().await.err();
                         }
                         End::PortFree => {
-                            tracing::info!(listen = %self.listen, "the port for consoles is free again; restarting the collector on it");
-                            if let Err(problem) = server.shutdown().await {
-                                tracing::warn!(
-                                    problem,
-                                    "the collector did not stop cleanly before its restart"
-                                );
-                            }
+                            tracing::info!(listen = %self.listen, "the address for consoles can be had again; restarting the collector on it");
+                            stop(server).await;
+                            continue;
+                        }
+                        End::Listen(at, reply) => {
+                            tracing::info!(from = %self.listen, to = %at, "restarting the collector to listen elsewhere");
+                            stop(server).await;
+                            moving = Some((at, reply));
                             continue;
                         }
                         End::Failed(why) => {
@@ -214,17 +237,31 @@ impl<S: Server> Keeper<S> {
         self.tell.send_replace(Standing::Stopped { problem });
     }
 
-    /// One start; without the port when that is taken.
-    async fn begin(&self) -> Result<(S, Option<String>), String> {
+    /// One start: there where it is to move to, or else where it was; without the address when that cannot be had.
+    async fn begin(
+        &mut self,
+        moving: Option<(SocketAddr, oneshot::Sender<Result<(), String>>)>,
+    ) -> Result<(S, Option<String>), String> {
+        if let Some((at, reply)) = moving {
+            match S::start(&self.plan, Some(at)).await {
+                Ok(server) => {
+                    self.listen = at;
+                    // Whoever asked may have gone.
+                    let _ = reply.send(Ok(()));
+                    return Ok((server, None));
+                }
+                Err(failure) => {
+                    tracing::warn!(listen = %at, why = failure.why, "it cannot listen there; going back");
+                    let _ = reply.send(Err(failure.why));
+                }
+            }
+        }
         match S::start(&self.plan, Some(self.listen)).await {
             Ok(server) => Ok((server, None)),
-            Err(failure) if failure.address_taken => {
-                tracing::warn!(listen = %self.listen, why = failure.why, "consoles cannot connect: the port is taken");
-                let problem = format!(
-                    "Consoles cannot connect: port {} is used by another program. Stop that program, or start Deckport \
-                     with another --listen address. Trying again by itself.",
-                    self.listen.port()
-                );
+            Err(failure) if failure.address_refused => {
+                tracing::warn!(listen = %self.listen, why = failure.why, "consoles cannot connect");
+                let problem =
+                    format!("Consoles cannot connect: {}. Trying again by itself.", failure.why);
                 let server = S::start(&self.plan, None).await.map_err(|failure| failure.why)?;
                 Ok((server, Some(problem)))
             }
@@ -245,17 +282,42 @@ impl<S: Server> Keeper<S> {
                 biased;
                 () = self.leave.cancelled() => return End::Leave,
                 why = &mut stopped => return End::Failed(why),
-                Some(reply) = self.asked.recv() => {
+                Some(ask) = self.asked.recv() => match ask {
                     // Nobody waits for it any more: the stream is dropped with it.
-                    let _ = reply.send(server.dial());
-                }
+                    Ask::Dial(reply) => drop(reply.send(server.dial())),
+                    Ask::Listen(at, reply) if at == self.listen && !without_port => drop(reply.send(Ok(()))),
+                    Ask::Listen(at, reply) => match self.refused(at, server) {
+                        Some(why) => drop(reply.send(Err(why))),
+                        None => return End::Listen(at, reply),
+                    },
+                },
                 _ = retry.tick(), if without_port => {
-                    if port_is_free(self.listen) {
+                    if std::net::TcpListener::bind(self.listen).is_ok() {
                         return End::PortFree;
                     }
                 }
             }
         }
+    }
+
+    /// Why an address cannot be had, as far as can be seen while the server runs: on its own port only a restart can tell.
+    fn refused(&self, at: SocketAddr, server: &S) -> Option<String> {
+        if server.listen_addr().is_some_and(|held| held.port() == at.port()) {
+            return None;
+        }
+        let error = std::net::TcpListener::bind(at).err()?;
+        Some(match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("port {} is used by another program", at.port())
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("port {} is for the system; choose one from 1024 on", at.port())
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                format!("{} is no address of this machine", at.ip())
+            }
+            _ => error.to_string(),
+        })
     }
 
     /// Waits, refusing streams meanwhile. False when it is time to leave.
@@ -274,8 +336,11 @@ impl<S: Server> Keeper<S> {
     }
 }
 
-fn port_is_free(listen: SocketAddr) -> bool {
-    std::net::TcpListener::bind(listen).is_ok()
+/// Stops one that is to be started again.
+async fn stop(server: impl Server) {
+    if let Err(problem) = server.shutdown().await {
+        tracing::warn!(problem, "the collector did not stop cleanly before its restart");
+    }
 }
 
 #[cfg(test)]

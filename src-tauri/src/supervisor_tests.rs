@@ -32,8 +32,11 @@ impl Server for Scripted {
         let next = script.starts.lock().unwrap().pop_front().unwrap_or(Start::Fine);
         match next {
             Start::Fine => Ok(Scripted(script.clone(), listen)),
-            Start::Refused => Err(StartFailure { address_taken: false, why: "no disk".into() }),
-            Start::AddressTaken => Err(StartFailure { address_taken: true, why: "in use".into() }),
+            Start::Refused => Err(StartFailure { address_refused: false, why: "no disk".into() }),
+            Start::AddressTaken => Err(StartFailure {
+                address_refused: true,
+                why: format!("port {} is in use", listen.map_or(0, |listen| listen.port())),
+            }),
         }
     }
 
@@ -162,4 +165,53 @@ async fn leaving_works_while_it_waits() {
     assert_eq!(supervisor.shutdown().await, None);
     assert_eq!(*script.shutdowns.lock().unwrap(), 0);
     assert!(supervisor.dial().await.is_err());
+}
+
+fn ready_at(listen: SocketAddr) -> impl FnMut(&Standing) -> bool {
+    move |standing| *standing == Standing::Ready { listen: Some(listen), problem: None }
+}
+
+#[tokio::test]
+async fn it_listens_elsewhere_when_told_to() {
+    let (first, second) = (free_address(), free_address());
+    let (supervisor, script) = begin(&[], first);
+    until(&supervisor, ready_at(first)).await;
+    assert_eq!(supervisor.listen(second).await, Ok(()));
+    until(&supervisor, ready_at(second)).await;
+    assert!(supervisor.dial().await.is_ok());
+    // There already: nothing is restarted.
+    assert_eq!(supervisor.listen(second).await, Ok(()));
+    assert_eq!(*script.listens.lock().unwrap(), [Some(first), Some(second)]);
+    // What fails later starts there too.
+    script.broken.notify_one();
+    until(&supervisor, |s| matches!(s, Standing::Waiting { .. })).await;
+    until(&supervisor, ready_at(second)).await;
+}
+
+#[tokio::test]
+async fn where_it_cannot_listen_it_stays_where_it_was() {
+    let first = free_address();
+    let (supervisor, script) = begin(&[Start::Fine, Start::AddressTaken], first);
+    until(&supervisor, ready_at(first)).await;
+    // Seen without a restart.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let refused = supervisor.listen(at).await.unwrap_err();
+    assert_eq!(refused, format!("port {} is used by another program", at.port()));
+    let refused = supervisor.listen("192.0.2.1:7443".parse().unwrap()).await.unwrap_err();
+    assert_eq!(refused, "192.0.2.1 is no address of this machine");
+    assert_eq!(script.listens.lock().unwrap().len(), 1);
+    // Seen by the restart, on the port that it holds itself.
+    let wide = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), first.port());
+    let refused = supervisor.listen(wide).await.unwrap_err();
+    assert_eq!(refused, format!("port {} is in use", first.port()));
+    until(&supervisor, ready_at(first)).await;
+    assert_eq!(*script.listens.lock().unwrap(), [Some(first), Some(wide), Some(first)]);
+}
+
+#[tokio::test]
+async fn while_it_is_down_it_is_not_moved() {
+    let (supervisor, _script) = begin(&[Start::Refused; 1000], free_address());
+    until(&supervisor, |s| matches!(s, Standing::Waiting { .. })).await;
+    assert!(supervisor.listen(free_address()).await.unwrap_err().contains("not running"));
 }

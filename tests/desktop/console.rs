@@ -1,6 +1,6 @@
 //! A console: the real agent wrapping a script whose course the story decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -20,10 +20,20 @@ group() { [ -z "$open" ] || echo "::endgroup::"; open=1; echo "::group::$1"; }
 "#;
 
 impl Console {
-    /// Starts an installation named `name` that runs `script`.
+    /// Starts an installation named `name` that runs `script`, at the app's own collector.
     pub(crate) fn start(
         session: &Session,
         collector: &str,
+        name: &str,
+        script: &str,
+    ) -> Result<Console> {
+        Self::start_at(session, (collector, &session.token_file()), name, script)
+    }
+
+    /// The same at any collector, given by its address and token file.
+    pub(crate) fn start_at(
+        session: &Session,
+        (collector, token_file): (&str, &Path),
         name: &str,
         script: &str,
     ) -> Result<Console> {
@@ -44,7 +54,7 @@ impl Console {
                 "60",
             ])
             .arg("--token-file")
-            .arg(session.token_file())
+            .arg(token_file)
             .arg("--state")
             .arg(home.join("state"))
             .args(["--", "bash", "-c", &format!("{PRELUDE}{script}")])

@@ -3,7 +3,9 @@
 //! Each story has a display, a session bus and a desktop of its own ([`Session`]); agents are the real ones. They need
 //! Xvfb, openbox, dbus-daemon, WebKitWebDriver, xdotool and ImageMagick, and say which one is missing.
 
+mod connections;
 mod console;
+mod listening;
 
 use std::net::SocketAddr;
 
@@ -40,7 +42,12 @@ async fn rows(page: &Page) -> Result<Vec<(String, String)>> {
 }
 
 async fn deployment_named(page: &Page, name: &str) -> Result<Value> {
-    let ask = json!({ "connection": "local", "method": "GET", "path": "/api/v1/deployments" });
+    deployment_on(page, "local", name).await
+}
+
+/// The deployment of that name at one of the connections.
+async fn deployment_on(page: &Page, connection: &str, name: &str) -> Result<Value> {
+    let ask = json!({ "connection": connection, "method": "GET", "path": "/api/v1/deployments" });
     let answer = page.invoke("request", ask).await?;
     let listed: Value = serde_json::from_str(answer["body"].as_str().context("a body")?)?;
     let found =

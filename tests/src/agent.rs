@@ -117,6 +117,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Asks it to stop, and waits for its end.
+    pub fn stop(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("a process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.exit(deadline)
+    }
+
     /// Waits for its end; kills it when `deadline` passes.
     pub fn exit(&mut self, deadline: Duration) -> Result<ExitStatus> {
         exit_of(&mut self.child, deadline, "the process ends")

@@ -33,13 +33,20 @@ pub struct Collector {
     data: PathBuf,
     port: u16,
     environment: Vec<(String, String)>,
+    options: Vec<String>,
     child: Option<Child>,
 }
 
 impl Collector {
     /// Not started yet; keeps its data in `data`.
     pub fn at(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), port: free_port(), environment: vec![], child: None }
+        Self {
+            data: data.into(),
+            port: free_port(),
+            environment: vec![],
+            options: vec![],
+            child: None,
+        }
     }
 
     /// Started and ready.
@@ -47,6 +54,13 @@ impl Collector {
         let mut collector = Self::at(data);
         collector.launch()?;
         Ok(collector)
+    }
+
+    /// Further options of `serve`, for all launches.
+    #[must_use]
+    pub fn options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|option| (*option).to_owned()));
+        self
     }
 
     /// Sets an environment variable for the next launch.
@@ -86,6 +100,7 @@ impl Collector {
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("--plain-http")
+            .args(&self.options)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

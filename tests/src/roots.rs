@@ -73,8 +73,17 @@ impl Venue {
 
     /// A command at the desk.
     pub fn at_desk(&self, program: &Path) -> Call {
+        Self::inside(&self.desk, program)
+    }
+
+    /// A command of this machine's in the console's network.
+    pub fn in_consoles_network(&self, program: &Path) -> Call {
+        Self::inside(&self.console, program)
+    }
+
+    fn inside(netns: &str, program: &Path) -> Call {
         let mut call = Call::new("ip");
-        call.arguments = ["netns", "exec", &self.desk].map(Into::into).to_vec();
+        call.arguments = ["netns", "exec", netns].map(Into::into).to_vec();
         call.arguments.push(program.into());
         call
     }

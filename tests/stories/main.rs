@@ -4,6 +4,7 @@
 
 mod architecture;
 mod byte_exact;
+mod discovery;
 mod failing_line;
 mod fixture;
 mod installers;

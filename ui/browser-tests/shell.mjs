@@ -79,6 +79,7 @@ function install(shell) {
     live_send: async ({ live, text }) => lives.get(live).socket.send(text),
     live_close: async ({ live }) => lives.get(live).socket.close(),
     remote_look: async () => shell.looked,
+    remote_discover: async () => [],
     remote_add: async ({ address, name, login }) => {
       await logIn(login);
       const id = `r${shell.connections.length}`;
@@ -102,6 +103,8 @@ function install(shell) {
       data_dir: '/data',
       log_dir: '/logs',
       autostart_available: false,
+      told_to_listen: null,
+      logins: { kind: 'keyring', sentence: 'Logins at other collectors are kept in the desktop’s keyring.' },
     }),
     preferences_get: async () => ({
       notify_failure: true,
@@ -109,6 +112,9 @@ function install(shell) {
       notify_finish: false,
       paused_until_at: null,
       autostart: false,
+      listen_on_network: false,
+      listen_address: '0.0.0.0',
+      listen_port: 7443,
     }),
     'plugin:event|listen': async ({ event, handler }) => {
       const call = (payload) => callbacks.get(handler)?.({ event, id: handler, payload });

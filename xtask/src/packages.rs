@@ -42,7 +42,7 @@ impl Need {
             Self::DesktopTests => "drive the app's webview",
             Self::BrowserTests => "drive the UI in a browser",
             Self::Stories => {
-                "run real installers, a real database and consoles of their own in the stories"
+                "run real installers, a real database, a keyring and consoles of their own in tests"
             }
             Self::Scripts => "check shell scripts",
             Self::CleanRoot => "try the package in a clean Debian",
@@ -67,6 +67,8 @@ impl Need {
                 "iproute2",
                 "sslscan",
                 "curl",
+                "dbus",
+                "gnome-keyring",
             ],
             Self::Scripts => &["shellcheck"],
             Self::CleanRoot => &["debootstrap"],

@@ -2,6 +2,7 @@
 
 mod audit;
 mod client;
+mod discover;
 mod logs;
 mod operator;
 mod search;
@@ -79,6 +80,18 @@ enum Command {
     Watch {
         #[command(flatten)]
         target: Target,
+    },
+    /// Lists collectors that make themselves known on this network.
+    ///
+    /// What is listed is only what somebody there says. Before you trust one, compare the short form of its key with what its own
+    /// screen shows.
+    Discover {
+        /// How long to listen, such as 3s.
+        #[arg(long = "for", default_value = "3s", value_parser = seconds, value_name = "DURATION")]
+        patience: u64,
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
     },
     /// Codes to add consoles with.
     #[command(subcommand)]
@@ -336,6 +349,9 @@ pub(crate) struct Serve {
     /// Speak plain HTTP on that port too; on loopback only.
     #[arg(long)]
     plain_http: bool,
+    /// Do not make it known on the network by multicast DNS. On loopback it never is.
+    #[arg(long)]
+    no_announce: bool,
     /// A name or address by which it is reached from elsewhere, NAME or NAME:PORT; may be given several times.
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
@@ -398,6 +414,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
+        Command::Discover { patience, json } => discover::run(patience, json).await?,
         Command::Token(command) => token::run(command).await?,
         Command::Operator(command) => operator::run(command).await?,
         Command::Consoles { target, json } => {

@@ -24,6 +24,7 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     }
     config.listen = Some(options.listen);
     config.plain_http = options.plain_http;
+    config.announce = !options.no_announce;
     config.names = options.names;
     config.certificate = options
         .certificate
@@ -44,6 +45,7 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
         let address =
             if everywhere { format!("localhost:{}", address.port()) } else { address.to_string() };
         println!("Collector: https://{address}#{}", collector.pin());
+        println!("Compare:   {}", collector.pin().short());
         println!("Open:      {scheme}://{address}/#token={}", collector.token());
         println!("Token:     {}", options.data.join("token").display());
     }

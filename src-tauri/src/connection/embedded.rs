@@ -13,14 +13,15 @@ use crate::supervisor::{Server, StartFailure};
 pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) plain_http: bool,
+    pub(crate) announce: bool,
 }
 
 impl Server for Collector {
     type Plan = Plan;
 
     async fn start(plan: &Plan, listen: Option<SocketAddr>) -> Result<Self, StartFailure> {
-        let plain_http = plan.plain_http;
-        let config = Config { listen, plain_http, ..Config::new(plan.data_dir.clone()) };
+        let (plain_http, announce) = (plan.plain_http, plan.announce);
+        let config = Config { listen, plain_http, announce, ..Config::new(plan.data_dir.clone()) };
         // Opening a database blocks anyhow, and its future cannot move between threads: it gets one of its own. When
         // nobody waits any more, what was started is dropped there, which stops it.
         let runtime = tokio::runtime::Handle::current();
@@ -28,11 +29,12 @@ impl Server for Collector {
             tokio::task::spawn_blocking(move || runtime.block_on(Collector::start(config))).await;
         match started {
             Ok(Ok(collector)) => Ok(collector),
-            Ok(Err(error)) => {
-                Err(StartFailure { address_taken: is_address_taken(&error), why: in_full(&error) })
-            }
+            Ok(Err(error)) => Err(StartFailure {
+                address_refused: is_of_the_address(&error),
+                why: in_full(&error),
+            }),
             Err(crash) => Err(StartFailure {
-                address_taken: false,
+                address_refused: false,
                 why: format!("it crashed while starting ({crash})"),
             }),
         }
@@ -55,11 +57,15 @@ impl Server for Collector {
     }
 }
 
-/// Whether a start without the port may work.
-fn is_address_taken(error: &StartError) -> bool {
+/// Whether a start without the address may work.
+fn is_of_the_address(error: &StartError) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, PermissionDenied};
     match error {
         StartError::PortTaken(_) => true,
-        StartError::Listen { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
+        // A laptop that is not in the venue's network yet does not have its address there.
+        StartError::Listen { source, .. } => {
+            matches!(source.kind(), PermissionDenied | AddrNotAvailable)
+        }
         _ => false,
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod embedded;
 pub(crate) mod http;
 pub(crate) mod kept;
+pub(crate) mod keyring;
 pub(crate) mod remote;
 pub(crate) mod socket;
 
@@ -119,6 +120,14 @@ impl Connection {
         match &self.way {
             Way::Local(_) => None,
             Way::Remote(remote) => remote.session(),
+        }
+    }
+
+    /// The key by which its collector is known; the one inside the app needs none.
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        match &self.way {
+            Way::Local(_) => None,
+            Way::Remote(remote) => Some(remote.pin()),
         }
     }
 

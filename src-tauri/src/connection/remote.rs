@@ -1,7 +1,8 @@
 //! A collector elsewhere: dialled by TLS, known by its pinned key, entered with a session of the operator's own.
 //!
-//! What must hold: nothing but the greeting goes to a collector with another key; the session stays in this process and in a file
-//! of its owner's ([`super::kept`]), never in the page.
+//! What must hold: nothing but the greeting goes to a collector with another key; the session stays in this process and where the
+//! operator's things are kept ([`super::kept`]), never in the page. While it is waited for, nothing is asked of the collector:
+//! it would take the operator for a stranger.
 //!
 //! A keeper asks the collector how it is every few seconds and tells how the connection stands; whatever else happens on it (a
 //! request that is refused, say) makes it ask at once.
@@ -39,7 +40,17 @@ pub(crate) struct Remote {
 #[derive(Debug, Clone)]
 struct Known {
     login: String,
-    session: Option<String>,
+    session: Session,
+}
+
+/// What lets the operator in at a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Nothing: they must log in.
+    None,
+    Known(String),
+    /// It is in the keyring, which has not given it out yet; with what the operator should know of that.
+    Awaited(String),
 }
 
 /// Why somebody who answers is not the collector that is meant, with what to compare.
@@ -50,7 +61,7 @@ pub(crate) struct Found {
 
 impl Remote {
     /// None: the address has no pin.
-    pub(crate) fn new(address: Address, login: String, session: Option<String>) -> Option<Remote> {
+    pub(crate) fn new(address: Address, login: String, session: Session) -> Option<Remote> {
         let Transport::Tls { pin: Some(pin) } = address.transport else { return None };
         let known = Mutex::new(Known { login, session });
         let standing = watch::Sender::new(Standing::Starting);
@@ -59,6 +70,10 @@ impl Remote {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(crate) fn pin(&self) -> Pin {
+        self.pin
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -70,13 +85,33 @@ impl Remote {
     }
 
     pub(crate) fn session(&self) -> Option<String> {
-        self.known().session.clone()
+        match &self.known().session {
+            Session::Known(session) => Some(session.clone()),
+            Session::None | Session::Awaited(_) => None,
+        }
     }
 
     /// The operator logged in, perhaps by another name than before.
     pub(crate) fn entered(&self, login: String, session: String) {
-        *self.known() = Known { login, session: Some(session) };
+        *self.known() = Known { login, session: Session::Known(session) };
         self.asks.notify_one();
+    }
+
+    /// The keyring gave the session out, or says why not.
+    pub(crate) fn set_session(&self, session: Session) {
+        let mut known = self.known();
+        if known.session != session {
+            known.session = session;
+            self.asks.notify_one();
+        }
+    }
+
+    /// Why its session is waited for, if it is.
+    pub(crate) fn awaited(&self) -> Option<String> {
+        match &self.known().session {
+            Session::Awaited(why) => Some(why.clone()),
+            Session::None | Session::Known(_) => None,
+        }
     }
 
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
@@ -85,6 +120,9 @@ impl Remote {
 
     /// A byte stream to the holder of the pinned key.
     pub(crate) async fn dial(&self) -> Result<Box<dyn Bytes>, ConnectionError> {
+        if let Some(why) = self.awaited() {
+            return Err(ConnectionError::NotReady(why));
+        }
         let dialled = timeout(DIAL, connect(&self.address, &[self.pin])).await;
         match dialled {
             Ok(Ok(stream)) => Ok(stream),

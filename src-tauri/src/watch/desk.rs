@@ -72,6 +72,8 @@ impl Desk {
                 Ok(()) = self.standing.changed() => {}
                 () = until(due), if due.is_some() => {}
             }
+            let connections = self.connections.all();
+            fleet.know(connections.into_iter().map(|connection| (connection.id, connection.name)));
             let now = clock::now();
             acts.extend(policy.apply(now, &Fact::Fleet(&fleet)));
             acts.extend(policy.apply(now, &Fact::Tick));

@@ -132,9 +132,23 @@ impl Summary {
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     deployments: BTreeMap<Which, Summary>,
+    /// The connections by their ids, as the operator calls their collectors.
+    collectors: BTreeMap<Arc<str>, String>,
 }
 
 impl Fleet {
+    /// Which connections there are now, by id and name.
+    pub(crate) fn know(&mut self, connections: impl Iterator<Item = (Arc<str>, Arc<str>)>) {
+        self.collectors = connections.map(|(id, name)| (id, plain(&name, 30))).collect();
+    }
+
+    /// The collector that a deployment is at; nothing where there is only one.
+    pub(crate) fn collector(&self, which: &Which) -> Option<&str> {
+        let several = self.collectors.len() > 1;
+        let name = self.collectors.get(&which.connection).filter(|_| several)?;
+        (!name.is_empty()).then_some(name.as_str())
+    }
+
     /// Everything of one connection anew. Gives what is no longer there.
     pub(crate) fn replace(&mut self, connection: &Arc<str>, all: Vec<Summary>) -> Vec<Which> {
         let of_it = self.deployments.keys().filter(|which| which.connection == *connection);
@@ -182,6 +196,14 @@ pub(crate) fn console_of<'a>(which: &'a Which, summary: &'a Summary) -> (&'a str
     let console =
         if summary.console_id.is_empty() { &which.deployment } else { &summary.console_id };
     (&which.connection, console)
+}
+
+/// A console's name, with its collector's before it where there are several.
+pub(crate) fn named(collector: Option<&str>, console: &str) -> String {
+    match collector {
+        Some(collector) => format!("{collector} · {console}"),
+        None => console.to_owned(),
+    }
 }
 
 /// One line of plain text of at most `most` characters: no control characters, no tricks with the writing direction.

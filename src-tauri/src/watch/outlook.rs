@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fleet::{Fleet, Standing, Summary, Which, plain};
+use super::fleet::{Fleet, Standing, Summary, Which, named, plain};
 use crate::clock::Micros;
 use crate::connection::{Described, State};
 
@@ -111,10 +111,11 @@ pub(crate) fn view(
     }
     let mut sentence =
         if parts.is_empty() { "Nothing is being installed".to_owned() } else { parts.join(", ") };
-    if let Some(said) =
-        down.first().or(hindered.as_ref()).and_then(|connection| connection.sentence.as_ref())
+    if let Some(connection) = down.first().or(hindered.as_ref())
+        && let Some(said) = &connection.sentence
     {
-        sentence = format!("{sentence}. {said}");
+        let collector = Some(plain(&connection.name, 30)).filter(|_| connections.len() > 1);
+        sentence = format!("{sentence}. {}", named(collector.as_deref(), said));
     }
 
     View {
@@ -124,19 +125,19 @@ pub(crate) fn view(
         running: active
             .into_iter()
             .take(RUNNING_LISTED)
-            .map(|(which, summary)| running_entry(which, summary))
+            .map(|(which, summary)| running_entry(fleet, which, summary))
             .collect(),
         failures: failed
             .into_iter()
             .take(FAILURES_LISTED)
-            .map(|(which, summary)| failed_entry(which, summary))
+            .map(|(which, summary)| failed_entry(fleet, which, summary))
             .collect(),
         paused_until,
     }
 }
 
-fn running_entry(which: &Which, summary: &Summary) -> Entry {
-    let mut label = summary.console();
+fn running_entry(fleet: &Fleet, which: &Which, summary: &Summary) -> Entry {
+    let mut label = named(fleet.collector(which), &summary.console());
     if let Some(phase) = summary.phase().or_else(|| summary.template()) {
         label = format!("{label} · {phase}");
     }
@@ -146,7 +147,8 @@ fn running_entry(which: &Which, summary: &Summary) -> Entry {
     Entry { which: which.clone(), label, route: which.route(None) }
 }
 
-fn failed_entry(which: &Which, summary: &Summary) -> Entry {
+fn failed_entry(fleet: &Fleet, which: &Which, summary: &Summary) -> Entry {
+    let console = named(fleet.collector(which), &summary.console());
     let why = summary
         .failure
         .as_ref()
@@ -160,7 +162,7 @@ fn failed_entry(which: &Which, summary: &Summary) -> Entry {
     });
     Entry {
         which: which.clone(),
-        label: format!("{} · {why}", summary.console()),
+        label: format!("{console} · {why}"),
         route: which.route(summary.failing_seq()),
     }
 }
@@ -223,7 +225,10 @@ mod tests {
         let failed = Concerns { unseen_failures: BTreeSet::from([which("2")]), ..doubt };
         let worst = view(&running, &failed, &down, None);
         assert_eq!(worst.outlook, Outlook::Failed);
-        assert_eq!(worst.sentence, "1 running, 1 failed, 1 quiet or out of contact. It stopped");
+        assert_eq!(
+            worst.sentence,
+            "1 running, 1 failed, 1 quiet or out of contact. This computer · It stopped"
+        );
     }
 
     #[test]
@@ -237,5 +242,21 @@ mod tests {
         assert_eq!(view.failures[0].label, "Bay f2 · interrupted");
         assert_eq!(view.failures[1].label, "Bay f1 · no space");
         assert_eq!(view.failures[1].route, "/deployments/f1?seq=7");
+    }
+
+    #[test]
+    fn with_several_collectors_each_line_says_which() {
+        let mut fleet = fleet(&[("1", "running"), ("2", "failed")]);
+        fleet.replace(
+            &Arc::from("r1"),
+            vec![Summary { id: "3".into(), name: "Bay 3".into(), ..Summary::default() }],
+        );
+        let names = [("local", "This computer"), ("r1", "HQ\u{202e}")];
+        fleet.know(names.iter().map(|(id, name)| (Arc::from(*id), Arc::from(*name))));
+        let view = view(&fleet, &none(), &[], None);
+        let labels: Vec<&str> = view.running.iter().map(|entry| entry.label.as_str()).collect();
+        assert_eq!(labels, ["HQ · Bay 3", "This computer · Bay 1"]);
+        assert_eq!(view.failures[0].label, "This computer · Bay 2 · no space");
+        assert_eq!(&*view.running[0].which.connection, "r1");
     }
 }

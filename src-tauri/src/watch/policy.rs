@@ -19,6 +19,7 @@
 //! or dismissed stays away until the deployment's cause changes. What had ended before the app started is no news.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fleet::{Contact, Fleet, Standing, Summary, Which, console_of};
@@ -84,8 +85,9 @@ pub(crate) struct Notice {
     pub(crate) urgency: Urgency,
     pub(crate) title: String,
     pub(crate) body: String,
-    /// Where a click leads.
+    /// Where a click leads, and on which connection that is; a group may be of several.
     pub(crate) route: String,
+    pub(crate) connection: Option<Arc<str>>,
     /// What the button that follows it says.
     pub(crate) open: &'static str,
 }
@@ -134,6 +136,8 @@ struct Incident {
     title: String,
     body: String,
     console: String,
+    /// Where it is, as it was when it began: a notice that stands is not told anew because a collector was added.
+    collector: Option<String>,
     route: String,
 }
 
@@ -231,7 +235,7 @@ impl Policy {
             let superseded =
                 latest.get(&console_of(which, summary)).is_some_and(|at| *at > summary.started_at);
             let cause = self.cause(now, which, summary, superseded);
-            self.develop(now, which, summary, cause);
+            self.develop(now, which, summary, fleet.collector(which), cause);
         }
     }
 
@@ -273,17 +277,25 @@ impl Policy {
         }
     }
 
-    fn develop(&mut self, now: Micros, which: &Which, summary: &Summary, cause: Option<Cause>) {
+    fn develop(
+        &mut self,
+        now: Micros,
+        which: &Which,
+        summary: &Summary,
+        collector: Option<&str>,
+        cause: Option<Cause>,
+    ) {
         let Some(cause) = cause else {
             self.incidents.remove(which);
             return;
         };
-        let (title, body) = text::one(cause, summary, now);
         let route = which.route(summary.failing_seq());
         match self.incidents.get_mut(which) {
             Some(incident) if incident.cause == cause => {
                 // Details may come later than the fact; a clock in the words must not move it.
                 if cause.is_failure() {
+                    let (title, body) =
+                        text::one(cause, summary, incident.collector.as_deref(), now);
                     (incident.title, incident.body, incident.route) = (title, body, route);
                 }
             }
@@ -294,6 +306,7 @@ impl Policy {
                     Attention::Settled
                 };
                 let burst = self.burst(now, cause);
+                let (title, body) = text::one(cause, summary, collector, now);
                 let incident = Incident {
                     cause,
                     burst,
@@ -302,6 +315,7 @@ impl Policy {
                     title,
                     body,
                     console: summary.console(),
+                    collector: collector.map(str::to_owned),
                     route,
                 };
                 self.incidents.insert(which.clone(), incident);
@@ -388,16 +402,20 @@ impl Policy {
 
         let mut notices = BTreeMap::new();
         for (id, members) in bursts {
-            let Some((_, first)) = members.first() else { continue };
+            let Some((of, first)) = members.first() else { continue };
             if self.grouped.contains(&id) {
-                let consoles: Vec<&str> =
-                    members.iter().map(|(_, incident)| incident.console.as_str()).collect();
+                let consoles: Vec<(Option<&str>, &str)> = members
+                    .iter()
+                    .map(|(_, incident)| (incident.collector.as_deref(), incident.console.as_str()))
+                    .collect();
+                let common = members.iter().all(|(which, _)| which.connection == of.connection);
                 let (title, body) = text::many(first.cause, &consoles);
                 let notice = Notice {
                     urgency: first.cause.urgency(),
                     title,
                     body,
                     route: "/live".into(),
+                    connection: common.then(|| of.connection.clone()),
                     open: "Open Live",
                 };
                 notices.insert(Key::Group(id), notice);
@@ -409,6 +427,7 @@ impl Policy {
                     title: incident.title.clone(),
                     body: incident.body.clone(),
                     route: incident.route.clone(),
+                    connection: Some(which.connection.clone()),
                     open: "Open log",
                 };
                 notices.insert(Key::One(which.clone()), notice);

@@ -1,6 +1,6 @@
 //! The words of a notice. Plain sentences: what happened, where, and what it means for the operator.
 
-use super::fleet::{Summary, plain};
+use super::fleet::{Summary, named, plain};
 use super::policy::Cause;
 use crate::clock::Micros;
 
@@ -8,9 +8,14 @@ const LONGEST_MESSAGE: usize = 200;
 /// How many consoles a group names before it counts the rest.
 const NAMED: usize = 4;
 
-/// Title and body for one deployment.
-pub(crate) fn one(cause: Cause, summary: &Summary, now: Micros) -> (String, String) {
-    let console = summary.console();
+/// Title and body for one deployment, at `collector` where there are several.
+pub(crate) fn one(
+    cause: Cause,
+    summary: &Summary,
+    collector: Option<&str>,
+    now: Micros,
+) -> (String, String) {
+    let console = named(collector, &summary.console());
     let minutes = |since: Option<Micros>| since.map_or(0, |since| now.since(since).as_secs() / 60);
     let what =
         [summary.template(), summary.phase()].into_iter().flatten().collect::<Vec<_>>().join(" · ");
@@ -47,9 +52,12 @@ pub(crate) fn one(cause: Cause, summary: &Summary, now: Micros) -> (String, Stri
     }
 }
 
-/// Title and body for a group.
-pub(crate) fn many(cause: Cause, consoles: &[&str]) -> (String, String) {
+/// Title and body for a group of consoles, each with its collector where there are several.
+pub(crate) fn many(cause: Cause, consoles: &[(Option<&str>, &str)]) -> (String, String) {
     let count = consoles.len();
+    // Said once where it is the same for all.
+    let first = consoles.first().and_then(|(collector, _)| *collector);
+    let common = first.filter(|_| consoles.iter().all(|(collector, _)| *collector == first));
     let (one, more, hint) = match cause {
         Cause::Failed => (
             "installation failed",
@@ -74,17 +82,20 @@ pub(crate) fn many(cause: Cause, consoles: &[&str]) -> (String, String) {
         Cause::Succeeded => ("installation finished", "installations finished", ""),
         Cause::Cancelled => ("installation was cancelled", "installations were cancelled", ""),
     };
-    let mut named: Vec<String> =
-        consoles.iter().take(NAMED).map(|name| (*name).to_owned()).collect();
+    let name = |(collector, console): &(Option<&str>, &str)| {
+        named(collector.filter(|_| common.is_none()), console)
+    };
+    let mut names: Vec<String> = consoles.iter().take(NAMED).map(name).collect();
     if count > NAMED {
-        named.push(format!("{} more", count - NAMED));
+        names.push(format!("{} more", count - NAMED));
     }
-    let names = match named.split_last() {
+    let names = match names.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, before)) => format!("{} and {last}", before.join(", ")),
         None => String::new(),
     };
-    (format!("{count} {}", if count == 1 { one } else { more }), lines(&format!("{names}."), hint))
+    let title = format!("{count} {}", if count == 1 { one } else { more });
+    (named(common, &title), lines(&format!("{names}."), hint))
 }
 
 fn message(summary: &Summary) -> String {
@@ -130,20 +141,38 @@ mod tests {
             }),
             ..Summary::default()
         };
-        let (title, body) = one(Cause::Failed, &summary, Micros(0));
+        let (title, body) = one(Cause::Failed, &summary, None, Micros(0));
         assert_eq!(title, "Bay 12: installation failed");
         assert_eq!(body, "dpkg: error[0m processing\nAutumn Cup");
-        let (_, body) = one(Cause::Failed, &Summary::default(), Micros(0));
+        let (title, body) = one(Cause::Failed, &Summary::default(), Some("HQ"), Micros(0));
+        assert_eq!(title, "HQ · A console: installation failed");
         assert_eq!(body, "Its log says why.");
     }
 
     #[test]
     fn groups_name_some_and_count_the_rest() {
-        let (title, body) = many(Cause::LostContact, &["A", "B", "C", "D", "E", "F"]);
+        let alone = |consoles: &[&'static str]| -> Vec<(Option<&'static str>, &'static str)> {
+            consoles.iter().map(|console| (None, *console)).collect()
+        };
+        let (title, body) = many(Cause::LostContact, &alone(&["A", "B", "C", "D", "E", "F"]));
         assert_eq!(title, "6 consoles lost contact");
         assert!(body.starts_with("A, B, C, D and 2 more.\nLook at the switch"), "{body}");
-        assert_eq!(many(Cause::Succeeded, &["A"]), ("1 installation finished".into(), "A.".into()));
-        assert_eq!(many(Cause::Succeeded, &["A", "B"]).1, "A and B.");
+        assert_eq!(
+            many(Cause::Succeeded, &alone(&["A"])),
+            ("1 installation finished".into(), "A.".into())
+        );
+        assert_eq!(many(Cause::Succeeded, &alone(&["A", "B"])).1, "A and B.");
+    }
+
+    #[test]
+    fn a_group_says_its_collector_once_or_for_each() {
+        let (title, body) = many(Cause::Succeeded, &[(Some("HQ"), "A"), (Some("HQ"), "B")]);
+        assert_eq!((title.as_str(), body.as_str()), ("HQ · 2 installations finished", "A and B."));
+        let (title, body) = many(Cause::Succeeded, &[(Some("HQ"), "A"), (Some("Pier"), "A")]);
+        assert_eq!(
+            (title.as_str(), body.as_str()),
+            ("2 installations finished", "HQ · A and Pier · A.")
+        );
     }
 
     #[test]

@@ -21,6 +21,17 @@ use webdriver::Page;
 /// A deadline that only a hang reaches.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// A session bus that starts nothing by itself: what is on it, the story put there.
+const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:tmpdir=/tmp</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>
+"#;
+
 /// A child that ends with its owner.
 #[derive(Debug)]
 pub struct Owned(pub Child);
@@ -69,8 +80,12 @@ impl Session {
                 "1400x900x24",
             ]))?;
         let display = format!(":{number}");
-        let bus_arguments = ["--session", "--nofork", "--nopidfile", "--print-address=1"];
-        let (bus_daemon, bus_address) = saying(Command::new("dbus-daemon").args(bus_arguments))?;
+        let data = tempfile::tempdir()?;
+        let bus_config = data.path().join("bus.conf");
+        std::fs::write(&bus_config, BUS)?;
+        let mut bus_daemon = Command::new("dbus-daemon");
+        bus_daemon.args(["--nofork", "--nopidfile", "--print-address=1", "--config-file"]);
+        let (bus_daemon, bus_address) = saying(bus_daemon.arg(&bus_config))?;
         let manager = Command::new("openbox")
             .env("DISPLAY", &display)
             .env("DBUS_SESSION_BUS_ADDRESS", &bus_address)
@@ -79,7 +94,7 @@ impl Session {
             .context("openbox cannot be started; install it")?;
         Ok(Session {
             bus: Bus::serve(&bus_address).await?,
-            data: tempfile::tempdir()?,
+            data,
             display,
             bus_address,
             _driver: None,
@@ -107,8 +122,13 @@ impl Session {
 
     /// Arguments of every start: the story's own data, and consoles at `listen`.
     pub fn arguments(&self, listen: SocketAddr) -> Vec<String> {
+        [self.own_data(), vec!["--listen".into(), listen.to_string()]].concat()
+    }
+
+    /// What goes on in a story is nothing to the machine's network.
+    fn own_data(&self) -> Vec<String> {
         let data = self.data.path().to_string_lossy().into_owned();
-        vec!["--data".into(), data, "--listen".into(), listen.to_string()]
+        vec!["--no-multicast".into(), "--data".into(), data]
     }
 
     /// A program on this desktop.
@@ -127,6 +147,15 @@ impl Session {
 
     /// Starts the app under the driver, which then can see into its page.
     pub async fn open(&mut self, listen: SocketAddr) -> Result<Page> {
+        self.open_with(self.arguments(listen)).await
+    }
+
+    /// The same, with consoles where the preferences say.
+    pub async fn open_as_chosen(&mut self) -> Result<Page> {
+        self.open_with(self.own_data()).await
+    }
+
+    async fn open_with(&mut self, arguments: Vec<String>) -> Result<Page> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let driver = self
             .command("WebKitWebDriver")
@@ -139,7 +168,7 @@ impl Session {
         self._driver = Some(Owned(driver));
         let address: SocketAddr = ([127, 0, 0, 1], port).into();
         until("the driver listens", async || std::net::TcpStream::connect(address).ok()).await?;
-        Page::open(address, &Self::app()?, &self.arguments(listen)).await
+        Page::open(address, &Self::app()?, &arguments).await
     }
 
     /// Starts the app without a driver.

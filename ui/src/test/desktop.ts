@@ -45,6 +45,7 @@ export class FakeDesktop extends FakeHost {
 
   readonly desktop: Desktop = {
     remotes: {
+      discover: async () => [],
       look: async () => {
         if (this.looked instanceof Error) throw this.looked;
         return this.looked;

@@ -18,6 +18,7 @@ import {
   type LiveSocket,
   type Login,
   type Looked,
+  type Proposed,
 } from './types';
 
 interface ShellResponse {
@@ -95,6 +96,7 @@ export class TauriHost implements Host {
   readonly kind = 'desktop';
   readonly desktop: Desktop = {
     remotes: {
+      discover: () => told<Proposed[]>('remote_discover', {}),
       look: (address) => told<Looked>('remote_look', { address }),
       add: (address, name, login) => told<string>('remote_add', { address, name, login }),
       remove: (connection) => told('remote_remove', { connection }),
@@ -102,7 +104,14 @@ export class TauriHost implements Host {
     about: () => invoke<About>('about'),
     openFolder: (which) => invoke<void>('open_folder', { which }),
     preferences: () => invoke<DesktopPreferences>('preferences_get'),
-    setPreferences: (preferences) => invoke<DesktopPreferences>('preferences_set', { preferences }),
+    setPreferences: async (preferences) => {
+      try {
+        return await invoke<DesktopPreferences>('preferences_set', { preferences });
+      } catch (cause) {
+        // It is no collector's refusal: the shell's own words say all.
+        throw new Error((cause as ShellError).message ?? String(cause), { cause });
+      }
+    },
     onPreferences: (changed) => on('preferences', changed),
     onConnections: (changed) => on('connections', changed),
     onNavigate: async (go) => {

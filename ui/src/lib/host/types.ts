@@ -37,6 +37,8 @@ export interface Looked {
 
 /** Collectors elsewhere that this app is connected to. Each rejects with `HostRefused` and its code, or with `HostUnreachable`. */
 export interface Remotes {
+  /** Looks for a few seconds for collectors that make themselves known on the network. */
+  discover(): Promise<Proposed[]>;
   look(address: string): Promise<Looked>;
   /** Resolves to the connection's id. An empty name: as the collector calls itself. */
   add(address: string, name: string, login: Login): Promise<string>;
@@ -89,6 +91,24 @@ export interface DesktopPreferences {
   notify_finish: boolean;
   paused_until_at: number | null;
   autostart: boolean;
+  /** The collector in the app listens on the network, not only on this computer. */
+  listen_on_network: boolean;
+  /** With that, at this address of the computer's. */
+  listen_address: string;
+  listen_port: number;
+}
+
+/** A collector that makes itself known on the network. All of it is its own word: the key is still to be compared. */
+export interface Proposed {
+  name: string;
+  machine: string;
+  /** With the pin that it announced. */
+  address: string;
+  pin: string;
+  /** The pin, shortened, to be compared with what its own screen shows. */
+  short: string;
+  /** The connection to it, if there is one already. */
+  connection: string | null;
 }
 
 export interface About {
@@ -96,6 +116,10 @@ export interface About {
   data_dir: string;
   log_dir: string;
   autostart_available: boolean;
+  /** Where the app was told to listen when it was started, whatever the preferences say. */
+  told_to_listen: string | null;
+  /** What holds the operator's logins at other collectors. */
+  logins: { kind: 'keyring' | 'file'; sentence: string };
 }
 
 /** What only an installed app can do. */
@@ -104,6 +128,7 @@ export interface Desktop {
   about(): Promise<About>;
   openFolder(which: 'data' | 'logs'): Promise<void>;
   preferences(): Promise<DesktopPreferences>;
+  /** Rejects with the shell's reason, and then nothing was changed. */
   setPreferences(change: Partial<DesktopPreferences>): Promise<DesktopPreferences>;
   onPreferences(changed: (preferences: DesktopPreferences) => void): Promise<() => void>;
   onConnections(changed: (connections: Connection[]) => void): Promise<() => void>;

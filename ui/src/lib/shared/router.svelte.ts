@@ -19,7 +19,8 @@ export type Route =
   | { name: 'operators' }
   /** `add`: the address that is offered for adding; null: nothing is added. */
   | { name: 'connections'; add: string | null }
-  | { name: 'settings' }
+  /** `at`: the section that somebody came for. */
+  | { name: 'settings'; at: string | null }
   | { name: 'unknown'; path: string };
 
 export function parseRoute(hash: string): Route {
@@ -27,10 +28,10 @@ export function parseRoute(hash: string): Route {
   const [path = '', search = ''] = raw.split('?', 2);
   const parts = path.split('/').filter(Boolean);
   if (parts.length === 0 || parts[0] === 'live') return { name: 'live' };
-  if (parts[0] === 'settings') return { name: 'settings' };
   if (parts[0] === 'audit') return { name: 'audit', query: search };
-  if (parts[0] === 'operators') return { name: 'operators' };
   const query = new URLSearchParams(search);
+  if (parts[0] === 'settings') return { name: 'settings', at: query.get('at') };
+  if (parts[0] === 'operators') return { name: 'operators' };
   if (parts[0] === 'fleet') return { name: 'fleet', find: query.get('find') ?? '' };
   if (parts[0] === 'connections') return { name: 'connections', add: query.get('add') };
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
@@ -120,6 +121,16 @@ export function connectionsLink(add?: string): string {
   return add === undefined ? '#/connections' : `#/connections?add=${encodeURIComponent(add)}`;
 }
 
+/** A path as the shell gives it, and the connection that it says it is of; empty where it says none. */
+export function ofConnection(said: string): { path: string; connection: string } {
+  const [path = '', search = ''] = said.split('?', 2);
+  const query = new URLSearchParams(search);
+  const connection = query.get('connection') ?? '';
+  // what else is asked stays as it was written
+  const rest = search.split('&').filter((one) => one !== '' && !one.startsWith('connection='));
+  return { path: rest.length === 0 ? path : `${path}?${rest.join('&')}`, connection };
+}
+
 /** Routes that show something of one collector, which another does not have. */
 export function isOfOneCollector(route: Route): boolean {
   return (
@@ -130,8 +141,8 @@ export function isOfOneCollector(route: Route): boolean {
   );
 }
 
-export function settingsLink(): string {
-  return '#/settings';
+export function settingsLink(at?: 'network'): string {
+  return at === undefined ? '#/settings' : `#/settings?at=${at}`;
 }
 
 export class Router {

@@ -11,6 +11,7 @@ import {
   rowLink,
   signaturesLink,
   togetherLink,
+  ofConnection,
 } from './router.svelte';
 
 describe('format', () => {
@@ -71,11 +72,23 @@ describe('the clock', () => {
   });
 });
 
+describe('places that the shell names', () => {
+  it.each([
+    ['/live', '/live', ''],
+    ['/live?connection=r1', '/live', 'r1'],
+    ['/deployments/a?seq=7&connection=r1', '/deployments/a?seq=7', 'r1'],
+    ['/history?q=a%26b%3D1', '/history?q=a%26b%3D1', ''],
+  ])('%s', (said, path, connection) => {
+    expect(ofConnection(said)).toEqual({ path, connection });
+  });
+});
+
 describe('routes', () => {
   it.each([
     ['', { name: 'live' }],
     ['#/live', { name: 'live' }],
-    ['#/settings', { name: 'settings' }],
+    ['#/settings', { name: 'settings', at: null }],
+    ['#/settings?at=network', { name: 'settings', at: 'network' }],
     ['#/deployments/a-b?seq=12', { name: 'deployment', id: 'a-b', seq: 12 }],
     ['#/deployments/a-b?seq=-1', { name: 'deployment', id: 'a-b', seq: null }],
     ['#/deployments/a-b', { name: 'deployment', id: 'a-b', seq: null }],

@@ -169,8 +169,8 @@ export const adding = {
   onlyHere: 'Only this machine can reach the collector',
   onlyHereNote:
     'It listens on loopback, so consoles elsewhere cannot come in. To let them, stop it and start it with:',
-  onlyHereDesktop:
-    'It listens on loopback, so consoles elsewhere cannot come in. To let them, quit the app and start it with:',
+  onlyHereDesktop: 'It listens on loopback, so consoles elsewhere cannot come in until you say so.',
+  onlyHereSwitch: 'Let them in…',
   notListening: 'The collector does not listen for consoles',
   notListeningNote: 'No console can come in. The app’s first lines, or Settings, say why.',
 

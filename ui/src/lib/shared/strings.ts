@@ -3,6 +3,7 @@ import { bytes, count, plural } from './format';
 import { audit } from './strings-audit';
 import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
+import { discovered, listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
 import { connections, login, operators, roles } from './strings-trust';
 
@@ -226,6 +227,8 @@ export const t = {
   },
   consoles,
   adding,
+  discovered,
+  listening,
   login,
   roles,
   connections,
@@ -289,6 +292,7 @@ export const t = {
     resume: 'Resume',
     app: 'This app',
     autostart: 'Start with the computer',
+    logins: 'Logins',
     version: 'Version',
     data: 'Data',
     logs: 'Logs',
