@@ -756,7 +756,7 @@ mod attacks {
                 1 => {
                     "update audit set organisation_id = organisation_id || '0' where position = $1"
                 }
-                2 => "update audit set venue_id = '' where position = $1",
+                2 => "update audit set venue_id = venue_id || '0' where position = $1",
                 3 => "update audit set actor = '{\"kind\":\"console\"}' where position = $1",
                 4 => "update audit set address = coalesce(address || '1', '') where position = $1",
                 5 => "update audit set action = action || 'x' where position = $1",

@@ -8,6 +8,8 @@ export function aPerson(fields: Partial<Person> = {}): Person {
     login: 'ada',
     name: 'Ada Lovelace',
     role: 'admin',
+    everywhere: fields.role ?? 'admin',
+    venues: {},
     second_factor: false,
     created_at: NOW,
     disabled_at: null,
@@ -72,7 +74,8 @@ export class FakeOperators {
       id: id ?? `p-${login}`,
       login,
       name,
-      role,
+      role: role ?? 'viewer',
+      everywhere: role ?? null,
       disabled_at: disabled ? NOW : null,
       second_factor: (before?.second_factor ?? false) && !forget_second_factor,
     });

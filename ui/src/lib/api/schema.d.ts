@@ -602,6 +602,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/organisations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All organisations of this collector. */
+        get: operations["organisations"];
+        put?: never;
+        /** Makes an organisation, with a first venue of the same name. */
+        post: operations["found"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -803,6 +821,41 @@ export interface paths {
         put?: never;
         /** A ticket for one socket or download, good for 30 seconds. */
         post: operations["ticket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/venues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The venues where who asks may do something. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a venue. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/venues/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a venue another name. */
+        put: operations["rename"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1126,6 +1179,8 @@ export interface components {
             template: string;
             /** Format: int64 */
             updated_at: number;
+            /** @description Where it belongs. */
+            venue_id?: components["schemas"]["VenueId"];
             /** Format: int64 */
             warnings: number;
         };
@@ -1364,7 +1419,7 @@ export interface components {
              * @description Consoles that it lets in: 1 unless said otherwise, at most 500.
              */
             uses?: number | null;
-            /** @description The venue's name; the collector's own when it is left out. */
+            /** @description The venue's name or id; the only one where it is left out. */
             venue?: string | null;
         };
         /** @description `POST /api/v1/join`: somebody typed a code at a console. */
@@ -1560,6 +1615,9 @@ export interface components {
             operator: components["schemas"]["Person"] | null;
             role: components["schemas"]["Role"];
         };
+        NameFields: {
+            name: string;
+        };
         /** @description A code, and how to come with it. */
         NewInvitation: {
             /** @description Shown this once, to be typed at the console. */
@@ -1602,8 +1660,11 @@ export interface components {
             name: string;
             /** @description A new password; one that was there stays where it is left out. */
             password?: string | null;
-            /** @description In all venues of the organisation. */
-            role: components["schemas"]["Role"];
+            role?: components["schemas"]["Role"] | null;
+            /** @description More in single venues: a role by the venue's id. */
+            venues?: {
+                [key: string]: components["schemas"]["Role"];
+            };
         };
         /**
          * Format: uuid
@@ -1628,6 +1689,20 @@ export interface components {
         Ordered: {
             order_id: components["schemas"]["OrderId"];
         };
+        /** @description An organisation. */
+        Organisation: {
+            id: components["schemas"]["OrganisationId"];
+            name: string;
+        };
+        /**
+         * Format: uuid
+         * @description A tenant.
+         */
+        OrganisationId: string;
+        Organisations: {
+            /** @description By name. */
+            organisations: components["schemas"]["Organisation"][];
+        };
         /**
          * @description How a deployment ended.
          * @enum {string}
@@ -1648,11 +1723,17 @@ export interface components {
             created_at: number;
             /** Format: int64 */
             disabled_at: number | null;
+            everywhere: components["schemas"]["Role"] | null;
             id: components["schemas"]["OperatorId"];
             login: string;
             name: string;
+            /** @description The most that they may do anywhere. */
             role: components["schemas"]["Role"];
             second_factor: boolean;
+            /** @description Roles in single venues, by their ids. */
+            venues: {
+                [key: string]: components["schemas"]["Role"];
+            };
         };
         Phase: {
             /** Format: int64 */
@@ -2147,6 +2228,26 @@ export interface components {
             /** Format: int64 */
             expires_at: number;
             ticket: string;
+        };
+        /**
+         * Format: uuid
+         * @description A place with consoles; belongs to an organisation.
+         */
+        VenueId: string;
+        /** @description A venue, and what who asks may do there. */
+        VenueSeen: {
+            id: components["schemas"]["VenueId"];
+            name: string;
+            role: components["schemas"]["Role"];
+        };
+        Venues: {
+            everywhere: components["schemas"]["Role"] | null;
+            organisation: components["schemas"]["Organisation"];
+            /**
+             * @description Where who asks may do anything, by name. `venue=ID` in a request's address says that it is meant there; else it is meant
+             *     everywhere, or in the first one of who may not.
+             */
+            venues: components["schemas"]["VenueSeen"][];
         };
         /** @description What was found. */
         Verified: {
@@ -3451,6 +3552,56 @@ export interface operations {
             };
         };
     };
+    organisations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisations"];
+                };
+            };
+        };
+    };
+    found: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisation"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     retention: {
         parameters: {
             query?: never;
@@ -3834,6 +3985,97 @@ export interface operations {
                 };
             };
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Venues"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VenueSeen"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    rename: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["VenueId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VenueSeen"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -7,8 +7,8 @@ export type Asking = { kind: 'add' } | { kind: 'change' | 'password'; person: Pe
 
 /** Everything that a change has to say again, or it would be changed as well. */
 export function fieldsOf(person: Person): OperatorFields {
-  const { login, name, role } = person;
-  return { login, name, role, disabled: person.disabled_at !== null };
+  const { login, name, venues } = person;
+  return { login, name, role: person.everywhere ?? undefined, venues, disabled: person.disabled_at !== null };
 }
 
 export class Operators {

@@ -74,8 +74,12 @@ describe('operators', () => {
       login: 'ada',
       name: 'Ada Lovelace',
       role: 'admin',
+      venues: {},
       disabled: true,
     });
+    // Somebody of one venue stays of one venue.
+    const local = aPerson({ everywhere: null, venues: { v: 'operator' } });
+    expect(fieldsOf(local)).toMatchObject({ role: undefined, venues: { v: 'operator' } });
   });
 });
 
