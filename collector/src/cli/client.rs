@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -25,6 +26,11 @@ pub(super) struct Client {
     address: Address,
     pin: Option<Pin>,
     token: String,
+    /// Where it asks, as said.
+    organisation: Option<String>,
+    at: Option<String>,
+    /// The same as parameters of an address, once it was found out.
+    place: OnceCell<String>,
 }
 
 /// The pin that a collector on this machine keeps beside its token.
@@ -59,7 +65,14 @@ impl Client {
             // A collector of this version on this machine speaks TLS.
             Transport::Plain => pin_beside(&file),
         };
-        Ok(Self { address, pin, token: token.trim().to_owned() })
+        Ok(Self {
+            address,
+            pin,
+            token: token.trim().to_owned(),
+            organisation: target.organisation.clone(),
+            at: target.at.clone(),
+            place: OnceCell::new(),
+        })
     }
 
     async fn connect(&self) -> anyhow::Result<Stream> {
@@ -93,13 +106,44 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<serde_json::Value> {
-        let body = self.fetch(method, path, body).await?;
+        let body = self.fetch(method, &self.placed(path).await?, body).await?;
         Ok(serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// `path` with where it is meant.
+    async fn placed(&self, path: &str) -> anyhow::Result<String> {
+        let place = self.place.get_or_try_init(|| self.look_up()).await?;
+        let joined = match (place.is_empty(), path.contains('?')) {
+            (true, _) => path.to_owned(),
+            (false, true) => format!("{path}&{place}"),
+            (false, false) => format!("{path}?{place}"),
+        };
+        Ok(joined)
+    }
+
+    /// Finds the organisation and the venue that were named.
+    async fn look_up(&self) -> anyhow::Result<String> {
+        let listed = async |path: &str, list: &str, named: &str| {
+            let body = self.fetch(Method::GET, path, None).await?;
+            let all: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            super::venue::found(&all[list], named)
+                .with_context(|| format!("there is none called {named} among the {list}"))
+        };
+        let mut place = String::new();
+        if let Some(named) = &self.organisation {
+            let id = listed("/api/v1/organisations", "organisations", named).await?;
+            place = format!("organisation={id}");
+        }
+        if let Some(named) = &self.at {
+            let id = listed(&format!("/api/v1/venues?{place}"), "venues", named).await?;
+            place = format!("venue={id}");
+        }
+        Ok(place)
     }
 
     /// What `path` answers with, as it is.
     pub(super) async fn bytes(&self, path: &str) -> anyhow::Result<Bytes> {
-        self.fetch(Method::GET, path, None).await
+        self.fetch(Method::GET, &self.placed(path).await?, None).await
     }
 
     async fn fetch(
@@ -138,7 +182,8 @@ impl Client {
     /// A live socket.
     pub(super) async fn live(&self) -> anyhow::Result<WebSocketStream<Stream>> {
         let authority = self.address.authority();
-        let mut request = format!("ws://{authority}/ws/live").into_client_request()?;
+        let mut request =
+            format!("ws://{authority}{}", self.placed("/ws/live").await?).into_client_request()?;
         request.headers_mut().insert(AUTHORIZATION, format!("Bearer {}", self.token).parse()?);
         let config = WebSocketConfig::default()
             .max_message_size(Some(64 * 1024 * 1024))

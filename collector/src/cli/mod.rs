@@ -10,6 +10,7 @@ mod serve;
 mod show;
 mod store;
 mod token;
+mod venue;
 
 use clap::{Args, Parser, Subcommand};
 use deckport_protocol::{ConsoleId, DeploymentId};
@@ -96,6 +97,12 @@ enum Command {
     /// Codes to add consoles with.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Places with consoles.
+    #[command(subcommand)]
+    Venue(VenueCommand),
+    /// Whoever runs venues: one collector can serve several, and none sees another's.
+    #[command(subcommand)]
+    Organisation(OrganisationCommand),
     /// People who may log in.
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -147,6 +154,9 @@ pub(crate) enum OperatorCommand {
         /// What they may do.
         #[arg(long, default_value = "operator", value_parser = ROLES)]
         role: String,
+        /// Only in this venue, by name or id; may be said several times [default: in all venues].
+        #[arg(long, value_name = "VENUE")]
+        venue: Vec<String>,
         /// Read the password from this file instead.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -176,10 +186,54 @@ pub(crate) enum OperatorCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum VenueCommand {
+    /// Makes a venue.
+    Add {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists venues.
+    List {
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Gives a venue another name.
+    Rename {
+        /// Its name or id.
+        venue: String,
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrganisationCommand {
+    /// Makes an organisation, with a first venue of the same name.
+    Add {
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists organisations.
+    List {
+        /// A list of JSON objects.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Makes a code and prints it with the line to paste at the console.
     Create {
-        /// The venue's name [default: the collector's own].
+        /// The venue, by name or id [default: the only one].
         #[arg(long)]
         venue: Option<String>,
         /// What is installed on the console: a script in the directory `templates`, or `console`.
@@ -386,6 +440,12 @@ pub(crate) struct Target {
     /// The data directory of a collector that runs on this machine, in place of the other two.
     #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
     data: Option<PathBuf>,
+    /// Another organisation of that collector than its first, by name or id; for whoever runs the collector.
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
+    /// Only in this venue, by name or id [default: in all that the token is for].
+    #[arg(long, value_name = "VENUE")]
+    at: Option<String>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -416,6 +476,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Watch { target } => show::watch(&client::Client::new(&target)?).await?,
         Command::Discover { patience, json } => discover::run(patience, json).await?,
         Command::Token(command) => token::run(command).await?,
+        Command::Venue(command) => venue::run(command).await?,
+        Command::Organisation(command) => venue::organisations(command).await?,
         Command::Operator(command) => operator::run(command).await?,
         Command::Consoles { target, json } => {
             token::consoles(&client::Client::new(&target)?, json).await?;

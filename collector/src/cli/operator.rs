@@ -12,13 +12,21 @@ const PATH: &str = "/api/v1/operators";
 
 pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
     match command {
-        OperatorCommand::Add { login, name, role, password_file, target } => {
+        OperatorCommand::Add { login, name, role, venue, password_file, target } => {
             let client = Client::new(&target)?;
             let password = password(password_file.as_deref())?;
             let name = name.unwrap_or_else(|| login.clone());
-            let asked = json!({ "login": login, "name": name, "role": role, "password": password });
+            let mut venues = serde_json::Map::new();
+            for venue in &venue {
+                venues.insert(super::venue::id(&client, venue).await?, role.clone().into());
+            }
+            let everywhere = venue.is_empty().then_some(&role);
+            let asked = json!({ "login": login, "name": name, "role": everywhere, "venues": venues,
+                "password": password });
             client.ask(Method::POST, PATH, Some(&asked)).await?;
-            println!("{login} may log in, as {}.", role.replace('_', " "));
+            let place =
+                if venue.is_empty() { String::new() } else { format!(" in {}", venue.join(", ")) };
+            println!("{login} may log in, as {}{place}.", role.replace('_', " "));
         }
         OperatorCommand::List { json, target } => {
             let all = listed(&Client::new(&target)?).await?;
@@ -29,7 +37,11 @@ pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
             for one in all {
                 let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
                 let shut = if one["disabled_at"].is_null() { "" } else { "  (shut out)" };
-                println!("{}  {}  {}{shut}", text("login"), text("role"), text("name"));
+                let role = match one["everywhere"].as_str() {
+                    Some(role) => role.to_owned(),
+                    None => format!("{} in single venues", text("role")),
+                };
+                println!("{}  {role}  {}{shut}", text("login"), text("name"));
             }
         }
         OperatorCommand::Password { login, password_file, forget_second_factor, target } => {
@@ -39,7 +51,8 @@ pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
             let known = known.with_context(|| format!("nobody logs in as {login}"))?;
             let password = password(password_file.as_deref())?;
             let asked = json!({
-                "login": login, "name": known["name"], "role": known["role"], "password": password,
+                "login": login, "name": known["name"], "role": known["everywhere"],
+                "venues": known["venues"], "password": password,
                 "disabled": !known["disabled_at"].is_null(),
                 "forget_second_factor": forget_second_factor,
             });
