@@ -19,7 +19,7 @@
 //!   are counted in an entry ([`Audit::deny`]).
 //! * No entry holds a secret: no code, token, password or body.
 //!
-//! What [`verify`] finds, and what it cannot:
+//! What [`verify()`] finds, and what it cannot:
 //! * Who can write to the **database alone** is always found out. An edit, a hole or a swap breaks the chain at its place; a chain that
 //!   is computed anew from some entry on does not come to the hashes that were signed, and the newest hash is; what is cut off is
 //!   missed by `DIR/audit.head`, which the database does not hold.
@@ -28,7 +28,7 @@
 //! * Who also has the **key** (root on the collector's machine) can write another history, in which everything fits. What consoles hold
 //!   contradicts it up to the newest checkpoint that any of them was handed; behind that one nothing does.
 //! * Nobody can be kept from *not* writing: who controls the running program decides what it writes from then on.
-//! * After a restore without the files, or with another key, the trail says so in an entry, and [`verify`] goes on telling of it.
+//! * After a restore without the files, or with another key, the trail says so in an entry, and [`verify()`] goes on telling of it.
 
 mod entry;
 mod files;

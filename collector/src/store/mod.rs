@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// Pages of the file in which nothing stands and that [`Self::vacuum`] can give back. `None`: it cannot, since a server looks after
-    /// its own, or a former version made the file; [`compact`] makes it anew.
+    /// its own, or a former version made the file; [`compact()`] makes it anew.
     pub async fn free_pages(&self) -> Result<Option<u64>, ReadError> {
         /// `auto_vacuum` of a file that gives back what it is told to.
         const INCREMENTAL: u64 = 2;
