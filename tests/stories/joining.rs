@@ -114,6 +114,10 @@ fn a_root_with_only_bash_curl_and_coreutils() -> Result<()> {
     let desk = Desk::open(&venue, 7443)?;
     let root = Root::smallest()?;
     let (code, line) = desk.invite(&["--template", "console", "--ttl", "15m"])?;
+    // As short as can be; it ends while other things are tried.
+    let (short, _) = desk.invite(&["--ttl", "30s"])?;
+    let elsewhere = Desk::open(&venue, 7444)?;
+    let (foreign, _) = elsewhere.invite(&[])?;
 
     let dry = format!("{line} -s -- --dry-run");
     refused(&venue, &root, &dry, "nothing was done")?;
@@ -148,6 +152,11 @@ fn a_root_with_only_bash_curl_and_coreutils() -> Result<()> {
     let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
     ensure!(ended.text().contains("taken back by an operator"), "{}", ended.text());
 
+    std::fs::write(root.path().join("tmp/code"), foreign)?;
+    let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("no console may join with this code"), "{}", ended.text());
+    drop(elsewhere);
+
     // The line as it was printed, the code typed at the prompt: first wrongly, then as it is shown.
     let session = Session::start(&venue.at_console(&root, &named(&line, "Bay 1")), None)?;
     session.wait_for("Code, as shown", LONG)?;
@@ -167,6 +176,14 @@ fn a_root_with_only_bash_curl_and_coreutils() -> Result<()> {
     std::fs::write(root.path().join("tmp/code"), &code)?;
     let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
     ensure!(ended.text().contains("was used already"), "{}", ended.text());
+    eventually(Duration::from_secs(40), "the short code has ended", || {
+        let tokens = desk.json(&["token", "list", "--json"]).ok()?;
+        let mut tokens = tokens.as_array()?.iter();
+        tokens.any(|token| token["state"] == "expired").then_some(())
+    })?;
+    std::fs::write(root.path().join("tmp/code"), &short)?;
+    let ended = Session::start(&venue.at_console(&root, &with_file(&line)), None)?.finish(LONG)?;
+    ensure!(ended.text().contains("this code has expired"), "{}", ended.text());
 
     // The daemon of a machine without systemd, started by hand; its template has a script now.
     let templates = desk.data().join("templates");

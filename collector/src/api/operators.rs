@@ -100,7 +100,7 @@ pub(super) async fn login(
     };
     let now = app.config.clock.now_us();
     note.about("login", &login.login);
-    let granted = app.auth.operators.log_in(&login, &address, now).await.map_err(|error| {
+    let granted = app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await.map_err(|error| {
         let wait_s = if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
         let mut response = Answer::from(error).into_response();
         if let Some(wait_s) = wait_s {
@@ -109,9 +109,6 @@ pub(super) async fn login(
         response
     })?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
-    if let Some(actor) = granted.actor() {
-        note.by(&actor);
-    }
     Ok(Json(LoggedIn {
         token: granted.secret,
         expires_at: granted.grant.expires_at,
@@ -125,10 +122,11 @@ pub(super) async fn login(
 pub(super) async fn logout(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     grant: Option<Extension<GrantId>>,
 ) -> Result<StatusCode, Answer> {
     if let Some(Extension(GrantId(id))) = grant {
-        app.auth.operators.end(actor.scope().organisation_id, None, id).await?;
+        app.auth.operators.end(actor.scope().organisation_id, None, id, note.pen(&app.audit)).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -182,12 +180,13 @@ pub(super) struct NewPassword {
 pub(super) async fn change_password(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     grant: Option<Extension<GrantId>>,
     Body(asked): Body<NewPassword>,
 ) -> Result<StatusCode, Answer> {
     let grant = grant.map(|Extension(GrantId(id))| id);
     let id = own_id(&actor)?;
-    app.auth.operators.change_password(id, grant, &asked.old, &asked.new).await?;
+    app.auth.operators.change_password(id, grant, &asked.old, &asked.new, note.pen(&app.audit)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -228,11 +227,12 @@ pub(super) struct ConfirmedFactor {
 pub(super) async fn take_second_factor(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(asked): Body<ConfirmedFactor>,
 ) -> Result<StatusCode, Answer> {
     let now = app.config.clock.now_us();
     let (id, operators) = (own_id(&actor)?, &app.auth.operators);
-    operators.take_second_factor(id, &asked.password, &asked.secret, &asked.code, now).await?;
+    operators.take_second_factor(id, &asked.password, &asked.secret, &asked.code, now, note.pen(&app.audit)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -247,9 +247,10 @@ pub(super) struct WithPassword {
 pub(super) async fn drop_second_factor(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(asked): Body<WithPassword>,
 ) -> Result<StatusCode, Answer> {
-    app.auth.operators.drop_second_factor(own_id(&actor)?, &asked.password).await?;
+    app.auth.operators.drop_second_factor(own_id(&actor)?, &asked.password, note.pen(&app.audit)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -286,12 +287,13 @@ fn check_venues(
 pub(super) async fn create(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(fields): Body<OperatorFields>,
 ) -> Result<(StatusCode, Json<Person>), Answer> {
     let now = app.config.clock.now_us();
     let organisation = actor.scope().organisation_id;
     check_venues(&app, organisation, &fields)?;
-    let made = app.auth.operators.save(organisation, None, &fields, now).await?;
+    let made = app.auth.operators.save(organisation, None, &fields, now, note.pen(&app.audit)).await?;
     Ok((StatusCode::CREATED, Json((&made).into())))
 }
 
@@ -303,6 +305,7 @@ pub(super) async fn create(
 pub(super) async fn change(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
     Body(fields): Body<OperatorFields>,
 ) -> Result<Json<Person>, Answer> {
@@ -311,7 +314,7 @@ pub(super) async fn change(
     let now = app.config.clock.now_us();
     let organisation = actor.scope().organisation_id;
     check_venues(&app, organisation, &fields)?;
-    let changed = app.auth.operators.save(organisation, Some(id), &fields, now).await?;
+    let changed = app.auth.operators.save(organisation, Some(id), &fields, now, note.pen(&app.audit)).await?;
     Ok(Json((&changed).into()))
 }
 
@@ -402,6 +405,7 @@ pub(super) async fn sessions(
 pub(super) async fn end_session(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Named(id): Named,
 ) -> Result<StatusCode, Answer> {
     let missing = || Answer(Refusal::new(ErrorCode::NOT_FOUND, "there is no such session"));
@@ -411,7 +415,7 @@ pub(super) async fn end_session(
         Actor::Operator { operator_id, .. } if !is_admin_of_all(&actor) => Some(*operator_id),
         _ => None,
     };
-    let there = app.auth.operators.end(actor.scope().organisation_id, of, id).await?;
+    let there = app.auth.operators.end(actor.scope().organisation_id, of, id, note.pen(&app.audit)).await?;
     if there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
 
@@ -439,6 +443,7 @@ pub(super) struct GivenToken {
 pub(super) async fn give_token(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
     Body(asked): Body<NewToken>,
 ) -> Result<(StatusCode, Json<GivenToken>), Answer> {
     let now = app.config.clock.now_us();
@@ -449,7 +454,7 @@ pub(super) async fn give_token(
     let expires_at = now + (asked.ttl_s * 1_000_000).cast_signed();
     let operators = &app.auth.operators;
     let given =
-        operators.give_token(own_id(&actor)?, &asked.name, asked.role, now, expires_at).await?;
+        operators.give_token(own_id(&actor)?, &asked.name, asked.role, now, expires_at, note.pen(&app.audit)).await?;
     let access = access(&given.grant, &given.operator, None);
     Ok((StatusCode::CREATED, Json(GivenToken { token: given.secret, access })))
 }

@@ -37,11 +37,6 @@ impl Note {
         *entry = change(entry.clone());
     }
 
-    /// Who it turned out to be: for a request that comes without a credential and proves one.
-    pub(super) fn by(&self, actor: &Actor) {
-        self.change(|entry| entry.by_whom(actor));
-    }
-
     pub(super) fn about(&self, kind: &'static str, id: impl std::fmt::Display) {
         self.change(|entry| entry.about(kind, id));
     }

@@ -45,6 +45,7 @@ use crate::config::{Clock, Config};
 use crate::store::{
     Guard, Permit, ReadError, Row, Statement, Store, Table, Value, Write, WriteError,
 };
+use deckport_protocol::Actor;
 use deckport_protocol::console::Checkpoint;
 use files::Files;
 use limit::Limiter;
@@ -561,6 +562,13 @@ impl<'a> Pen<'a> {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.entry = self.entry.with(name, value);
+        self
+    }
+
+    /// Who it turned out to be: for what comes without a credential and proves one.
+    #[must_use]
+    pub fn by(mut self, actor: &Actor) -> Self {
+        self.entry = self.entry.by_whom(actor);
         self
     }
 

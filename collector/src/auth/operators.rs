@@ -9,6 +9,7 @@
 use super::lockout::Lockout;
 use super::password::{self, Passwords};
 use super::{Asking, Credential, Pass, Place};
+use crate::audit::Pen;
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::{
     Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Scope, VenueId,
@@ -334,10 +335,6 @@ impl Operators {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, statements: Vec<Statement>) -> Result<(), WriteError> {
-        self.store.writer().write(Write { statements, ..Write::default() }).await
-    }
-
     /// Who comes with this bearer token, acting in `place`.
     pub fn ask(&self, secret: &str, place: Place, now_us: i64) -> Result<Asking, Refusal> {
         let unknown = || {
@@ -406,6 +403,7 @@ impl Operators {
         login: &Login,
         address: &str,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<Granted, OperatorError> {
         let known = {
             let mut state = self.state();
@@ -457,11 +455,17 @@ impl Operators {
                 values: vec![operator.id.to_string().into(), step.into()],
             });
         }
-        self.write(statements).await?;
+        let granted = Granted { secret, grant, operator };
+        let pen = match granted.actor() {
+            Some(actor) => pen.by(&actor),
+            None => pen,
+        };
+        let pen = pen.with("access", granted.grant.id.to_string());
+        pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
         state.lockout.succeeded(&login.login, address);
-        state.keep(grant.clone());
-        Ok(Granted { secret, grant, operator })
+        state.keep(granted.grant.clone());
+        Ok(granted)
     }
 
     fn new_grant(
@@ -508,6 +512,7 @@ impl Operators {
         role: Role,
         now_us: i64,
         expires_at: i64,
+        pen: Pen<'_>,
     ) -> Result<Granted, OperatorError> {
         let operator = self.state().operators.get(&operator).cloned().ok_or_else(missing)?;
         let name = fit_name(name)?;
@@ -518,7 +523,9 @@ impl Operators {
         }
         let (secret, grant) =
             self.new_grant(&operator, GrantKind::Token, name, role, now_us, expires_at)?;
-        self.write(vec![insert(&grant)]).await?;
+        let pen = pen.about("access", grant.id).with("name", grant.name.as_str());
+        let pen = pen.with("role", word(role)).with("expires_at", expires_at);
+        pen.write(Write { statements: vec![insert(&grant)], ..Write::default() }).await?;
         self.state().keep(grant.clone());
         Ok(Granted { secret, grant, operator })
     }
@@ -548,6 +555,7 @@ impl Operators {
         organisation: OrganisationId,
         of: Option<OperatorId>,
         id: Uuid,
+        pen: Pen<'_>,
     ) -> Result<bool, OperatorError> {
         {
             let mut state = self.state();
@@ -559,7 +567,8 @@ impl Operators {
             }
             state.end(id);
         }
-        self.write(vec![forget(id)]).await?;
+        let pen = pen.about("access", id);
+        pen.write(Write { statements: vec![forget(id)], ..Write::default() }).await?;
         Ok(true)
     }
 
@@ -588,6 +597,7 @@ impl Operators {
         id: Option<OperatorId>,
         fields: &OperatorFields,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<Operator, OperatorError> {
         let login = fields.login.trim().to_owned();
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
@@ -648,7 +658,16 @@ impl Operators {
         }
         // A new password or a closed door ends what is open.
         let ends = fields.disabled || (before.is_some() && fields.password.is_some());
-        self.store_operator(&operator, ends.then_some(None)).await?;
+        let pen = pen.with("login", operator.login.as_str());
+        let pen = match operator.role_everywhere() {
+            Some(role) => pen.with("role", word(role)),
+            None => pen,
+        };
+        let venues = operator.roles.keys().flatten().count();
+        let pen = if venues > 0 { pen.with("venues", venues) } else { pen };
+        let pen = pen.with("disabled", fields.disabled);
+        let pen = pen.with("new_password", fields.password.is_some());
+        self.store_operator(&operator, ends.then_some(None), pen).await?;
         if before.is_some_and(|before| before.roles != operator.roles) {
             self.state().cut(operator.id);
         }
@@ -660,6 +679,7 @@ impl Operators {
         &self,
         operator: &Operator,
         end: Option<Option<Uuid>>,
+        pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let id = operator.id.to_string();
         let mut statements = vec![
@@ -705,7 +725,8 @@ impl Operators {
                 ],
             });
         }
-        self.write(statements).await?;
+        let pen = pen.about("operator", operator.id);
+        pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
         state.operators.insert(operator.id, operator.clone());
         if let Some(but) = end {
@@ -721,6 +742,7 @@ impl Operators {
         grant: Option<Uuid>,
         old: &str,
         new: &str,
+        pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let mut operator = self.get(id).ok_or_else(missing)?;
         if !self.passwords.is(old, Some(&operator.password)).await {
@@ -731,7 +753,7 @@ impl Operators {
             return Err(bad(why));
         }
         operator.password = self.passwords.hash(new).await.ok_or(OperatorError::Random)?;
-        self.store_operator(&operator, Some(grant)).await
+        self.store_operator(&operator, Some(grant), pen).await
     }
 
     /// Somebody proves that their authenticator app holds `secret`: from now on it is asked for.
@@ -742,6 +764,7 @@ impl Operators {
         secret: &str,
         code: &str,
         now_us: i64,
+        pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let mut operator = self.get(id).ok_or_else(missing)?;
         if !self.passwords.is(password, Some(&operator.password)).await {
@@ -756,7 +779,7 @@ impl Operators {
         })?;
         operator.totp = Some(secret.to_owned());
         operator.totp_step = step;
-        self.store_operator(&operator, None).await
+        self.store_operator(&operator, None, pen).await
     }
 
     /// Somebody takes their second factor away, with their password.
@@ -764,6 +787,7 @@ impl Operators {
         &self,
         id: OperatorId,
         password: &str,
+        pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let mut operator = self.get(id).ok_or_else(missing)?;
         if !self.passwords.is(password, Some(&operator.password)).await {
@@ -771,7 +795,7 @@ impl Operators {
             return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
         }
         operator.totp = None;
-        self.store_operator(&operator, None).await
+        self.store_operator(&operator, None, pen).await
     }
 }
 
