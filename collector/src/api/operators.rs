@@ -100,14 +100,18 @@ pub(super) async fn login(
     };
     let now = app.config.clock.now_us();
     note.about("login", &login.login);
-    let granted = app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await.map_err(|error| {
-        let wait_s = if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
-        let mut response = Answer::from(error).into_response();
-        if let Some(wait_s) = wait_s {
-            response.headers_mut().insert(RETRY_AFTER, wait_s.into());
-        }
-        response
-    })?;
+    let granted =
+        app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await.map_err(
+            |error| {
+                let wait_s =
+                    if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
+                let mut response = Answer::from(error).into_response();
+                if let Some(wait_s) = wait_s {
+                    response.headers_mut().insert(RETRY_AFTER, wait_s.into());
+                }
+                response
+            },
+        )?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
     Ok(Json(LoggedIn {
         token: granted.secret,
@@ -126,7 +130,10 @@ pub(super) async fn logout(
     grant: Option<Extension<GrantId>>,
 ) -> Result<StatusCode, Answer> {
     if let Some(Extension(GrantId(id))) = grant {
-        app.auth.operators.end(actor.scope().organisation_id, None, id, note.pen(&app.audit)).await?;
+        app.auth
+            .operators
+            .end(actor.scope().organisation_id, None, id, note.pen(&app.audit))
+            .await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -186,7 +193,10 @@ pub(super) async fn change_password(
 ) -> Result<StatusCode, Answer> {
     let grant = grant.map(|Extension(GrantId(id))| id);
     let id = own_id(&actor)?;
-    app.auth.operators.change_password(id, grant, &asked.old, &asked.new, note.pen(&app.audit)).await?;
+    app.auth
+        .operators
+        .change_password(id, grant, &asked.old, &asked.new, note.pen(&app.audit))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -232,7 +242,16 @@ pub(super) async fn take_second_factor(
 ) -> Result<StatusCode, Answer> {
     let now = app.config.clock.now_us();
     let (id, operators) = (own_id(&actor)?, &app.auth.operators);
-    operators.take_second_factor(id, &asked.password, &asked.secret, &asked.code, now, note.pen(&app.audit)).await?;
+    operators
+        .take_second_factor(
+            id,
+            &asked.password,
+            &asked.secret,
+            &asked.code,
+            now,
+            note.pen(&app.audit),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -250,7 +269,10 @@ pub(super) async fn drop_second_factor(
     Extension(note): Extension<Note>,
     Body(asked): Body<WithPassword>,
 ) -> Result<StatusCode, Answer> {
-    app.auth.operators.drop_second_factor(own_id(&actor)?, &asked.password, note.pen(&app.audit)).await?;
+    app.auth
+        .operators
+        .drop_second_factor(own_id(&actor)?, &asked.password, note.pen(&app.audit))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -293,7 +315,8 @@ pub(super) async fn create(
     let now = app.config.clock.now_us();
     let organisation = actor.scope().organisation_id;
     check_venues(&app, organisation, &fields)?;
-    let made = app.auth.operators.save(organisation, None, &fields, now, note.pen(&app.audit)).await?;
+    let made =
+        app.auth.operators.save(organisation, None, &fields, now, note.pen(&app.audit)).await?;
     Ok((StatusCode::CREATED, Json((&made).into())))
 }
 
@@ -314,7 +337,8 @@ pub(super) async fn change(
     let now = app.config.clock.now_us();
     let organisation = actor.scope().organisation_id;
     check_venues(&app, organisation, &fields)?;
-    let changed = app.auth.operators.save(organisation, Some(id), &fields, now, note.pen(&app.audit)).await?;
+    let changed =
+        app.auth.operators.save(organisation, Some(id), &fields, now, note.pen(&app.audit)).await?;
     Ok(Json((&changed).into()))
 }
 
@@ -415,7 +439,8 @@ pub(super) async fn end_session(
         Actor::Operator { operator_id, .. } if !is_admin_of_all(&actor) => Some(*operator_id),
         _ => None,
     };
-    let there = app.auth.operators.end(actor.scope().organisation_id, of, id, note.pen(&app.audit)).await?;
+    let there =
+        app.auth.operators.end(actor.scope().organisation_id, of, id, note.pen(&app.audit)).await?;
     if there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }
 
@@ -453,8 +478,9 @@ pub(super) async fn give_token(
     }
     let expires_at = now + (asked.ttl_s * 1_000_000).cast_signed();
     let operators = &app.auth.operators;
-    let given =
-        operators.give_token(own_id(&actor)?, &asked.name, asked.role, now, expires_at, note.pen(&app.audit)).await?;
+    let given = operators
+        .give_token(own_id(&actor)?, &asked.name, asked.role, now, expires_at, note.pen(&app.audit))
+        .await?;
     let access = access(&given.grant, &given.operator, None);
     Ok((StatusCode::CREATED, Json(GivenToken { token: given.secret, access })))
 }
