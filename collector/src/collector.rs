@@ -11,10 +11,11 @@ use crate::config::Config;
 use crate::content::Content;
 use crate::deployment::Deployments;
 use crate::fleet::link::Links;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Shares};
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
+use crate::places::{allow_files, within};
 use crate::search::Search;
 use crate::server::{Server, Spoken};
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
@@ -98,7 +99,7 @@ impl Drop for Collector {
 
 impl Collector {
     /// Opens the data directory, restores what was running, and listens.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         if let Some(address) = config.listen
             && config.plain_http
             && !address.ip().is_loopback()
@@ -116,6 +117,10 @@ impl Collector {
                 }
             })?),
         };
+
+        if listener.is_some() {
+            config.bounds = within(config.bounds, allow_files(&config.bounds));
+        }
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -157,6 +162,8 @@ impl Collector {
             metrics: Arc::clone(&metrics),
             server_epoch,
             stop: stop.clone(),
+            large: Arc::new(Semaphore::new(1)),
+            shares: Shares::default(),
         };
         let log = deployments.log().clone();
         let search = Arc::new(Search::new(Arc::clone(&store), log, config.venue.clone()));

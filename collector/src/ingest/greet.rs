@@ -9,8 +9,8 @@ use crate::store::WriteError;
 use axum::extract::ws::Message;
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello, Welcome};
 use deckport_protocol::{
-    ABILITY_COLUMNS, ABILITY_ZSTD, Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION,
-    Refusal, Tenant,
+    ABILITY_COLUMNS, ABILITY_ZSTD, Actor, ConsoleId, DeploymentId, ErrorCode, OrderId,
+    PROTOCOL_VERSION, Refusal, Tenant,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -46,7 +46,14 @@ impl From<LogError> for End {
     }
 }
 
-pub(super) type Greeted = (Arc<Entry>, Link, mpsc::Receiver<OrderId>, Vec<String>);
+/// Who was welcomed.
+pub(super) struct Greeted {
+    pub(super) console_id: ConsoleId,
+    pub(super) entry: Arc<Entry>,
+    pub(super) link: Link,
+    pub(super) orders: mpsc::Receiver<OrderId>,
+    pub(super) abilities: Vec<String>,
+}
 
 /// `hello` to `welcome`.
 pub(super) async fn greet(
@@ -148,7 +155,7 @@ pub(super) async fn greet(
         entry.release(link.session, now_us);
         return Err(End::Gone);
     }
-    Ok((entry, link, orders, abilities))
+    Ok(Greeted { console_id: hello.console_id, entry, link, orders, abilities })
 }
 
 pub(super) fn out_of_turn() -> Refusal {

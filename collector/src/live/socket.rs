@@ -4,6 +4,7 @@ use super::Live;
 use super::follow::{Control, Out, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
 use crate::auth::{Pass, RAW};
+use crate::places::Turns;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
@@ -35,6 +36,8 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
     let mut ping = tokio::time::interval(bounds.viewer_ping);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let mut turns = Turns::new(bounds.viewer_messages, heard);
+    let mut read_from = heard;
     let hello = LiveMessage::Hello {
         server_epoch: live.server_epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,8 +85,11 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
                     running.remove(&id);
                 }
             },
-            message = socket.recv() => {
+            // What comes too fast stays in the socket.
+            () = tokio::time::sleep_until(read_from), if read_from > Instant::now() => {}
+            message = socket.recv(), if read_from <= Instant::now() => {
                 heard = Instant::now();
+                read_from = heard + turns.promise(cost(&message), heard);
                 match message {
                     Some(Ok(Message::Text(body))) => {
                         match serde_json::from_str::<ViewerMessage>(&body) {
@@ -124,6 +130,15 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
     let code = if why == "too_slow" { 1008 } else { 1001 };
     let close = Message::Close(Some(CloseFrame { code, reason: why.into() }));
     let _ = tokio::time::timeout(bounds.header_time, socket.send(close)).await;
+}
+
+/// In messages: a subscription is answered with a page or a search.
+fn cost(message: &Option<Result<Message, axum::Error>>) -> u32 {
+    const SUBSCRIBE: u32 = 16;
+    match message {
+        Some(Ok(Message::Text(body))) if body.contains("subscribe") => SUBSCRIBE,
+        _ => 1,
+    }
 }
 
 pub(super) fn text(message: &LiveMessage) -> Message {
