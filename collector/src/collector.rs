@@ -163,7 +163,7 @@ impl Collector {
             server_epoch,
             stop: stop.clone(),
             large: Arc::new(Semaphore::new(1)),
-            shares: Shares::default(),
+            shares: Shares::new(config.bounds.new_runs_of_one_console),
         };
         let log = deployments.log().clone();
         let search = Arc::new(Search::new(Arc::clone(&store), log, config.venue.clone()));

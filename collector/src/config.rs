@@ -59,10 +59,14 @@ pub struct Bounds {
     pub arrivals_of_one_operator: Rate,
     /// TLS handshakes, of all. Each costs about 0.3 ms of a processor; those that are due wait for one another, 2 s at most.
     pub handshakes_per_second: u32,
-    /// Requests, of all strangers from one address, of one console and of one operator. Those that come sooner wait, 2 s at most.
+    /// Requests, of all strangers, of those from one address, of one console and of one operator. Those that come sooner wait, 2 s
+    /// at most. The UI is some forty files; a console asks for its script, and renews its certificate now and then.
+    pub strangers_requests: Rate,
     pub strangers_requests_of_one_address: Rate,
     pub requests_of_one_console: Rate,
     pub requests_of_one_operator: Rate,
+    /// Runs that one console begins, at once; one more each ten seconds. What has begun is kept, in memory too until it ends.
+    pub new_runs_of_one_console: u32,
     /// What a viewer says on one live socket; what comes sooner is read later. A subscription counts as many.
     pub viewer_messages: Rate,
     /// What the daemon of a console says on its link; what comes sooner is read later.
@@ -117,9 +121,11 @@ impl Default for Bounds {
             arrivals_of_one_console: Rate { at_once: 64, per_second: 5 },
             arrivals_of_one_operator: Rate { at_once: 256, per_second: 50 },
             handshakes_per_second: 600,
-            strangers_requests_of_one_address: Rate { at_once: 400, per_second: 200 },
+            strangers_requests: Rate { at_once: 500, per_second: 1000 },
+            strangers_requests_of_one_address: Rate { at_once: 400, per_second: 50 },
             requests_of_one_console: Rate { at_once: 100, per_second: 20 },
             requests_of_one_operator: Rate { at_once: 400, per_second: 200 },
+            new_runs_of_one_console: 30,
             viewer_messages: Rate { at_once: 2000, per_second: 1000 },
             daemon_messages: Rate { at_once: 100, per_second: 20 },
             header_time: Duration::from_secs(5),

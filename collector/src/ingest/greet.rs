@@ -10,7 +10,7 @@ use axum::extract::ws::Message;
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello, Welcome};
 use deckport_protocol::{
     ABILITY_COLUMNS, ABILITY_ZSTD, Actor, ConsoleId, DeploymentId, ErrorCode, OrderId,
-    PROTOCOL_VERSION, Refusal, Tenant,
+    PROTOCOL_VERSION, Refusal,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -105,7 +105,7 @@ pub(super) async fn greet(
         let text = "this credential belongs to another console";
         return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
     }
-    let head = claim_stream(ingest, actor.tenant(), &hello).await?;
+    let head = claim_stream(ingest, actor, &hello).await?;
     let deployments = &ingest.deployments;
     let entry = deployments.open_stream(actor.tenant(), head, &hello).await?;
     let superseded = Refusal::new(
@@ -167,7 +167,8 @@ fn too_late() -> Refusal {
 }
 
 /// Records the stream, or a later incarnation of it.
-async fn claim_stream(ingest: &Ingest, tenant: Tenant, hello: &Hello) -> Result<StreamHead, End> {
+async fn claim_stream(ingest: &Ingest, actor: &Actor, hello: &Hello) -> Result<StreamHead, End> {
+    let tenant = actor.tenant();
     let deployments = &ingest.deployments;
     let log = deployments.log();
     let known = log.head(tenant, hello.deployment_id).await?;
@@ -188,6 +189,12 @@ async fn claim_stream(ingest: &Ingest, tenant: Tenant, hello: &Hello) -> Result<
         if hello.incarnation == known.incarnation {
             return Ok(known);
         }
+    } else if let Actor::Console { console_id, .. } = actor
+        && !ingest.shares.may_begin(*console_id)
+    {
+        let text =
+            "this console begins runs more often than is allowed; go on spooling and dial again";
+        return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
     }
     let (id, stream, incarnation) = (hello.deployment_id, hello.stream_id, hello.incarnation);
     let head = log.claim(tenant, id, stream, incarnation, deployments.now_us()).await?;

@@ -14,10 +14,15 @@ use tokio::time::Instant;
 /// What is waited for at once, of what was read; the rest is waited for with what comes next.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// The shares of those that have streams.
-#[derive(Clone, Debug, Default)]
+/// A run that begins, in turns: there is one each second.
+const A_RUN: u32 = 10;
+
+/// The shares of those that have streams, and how often each has begun a run.
+#[derive(Clone, Debug)]
 pub struct Shares {
     all: Arc<Mutex<HashMap<ConsoleId, Weak<Share>>>>,
+    runs: Arc<Mutex<HashMap<ConsoleId, Turns>>>,
+    run_rate: Rate,
 }
 
 #[derive(Debug)]
@@ -32,6 +37,25 @@ struct Rates {
 }
 
 impl Shares {
+    /// A console begins so many runs at once.
+    pub fn new(runs_at_once: u32) -> Self {
+        let run_rate = Rate { at_once: runs_at_once.saturating_mul(A_RUN), per_second: 1 };
+        Self { all: Arc::default(), runs: Arc::default(), run_rate }
+    }
+
+    /// Whether a console may begin one more run.
+    pub(super) fn may_begin(&self, console: ConsoleId) -> bool {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        runs.retain(|known, turns| *known == console || !turns.is_full(now));
+        let turns = runs.entry(console).or_insert_with(|| Turns::new(self.run_rate, now));
+        let may = turns.left(now) >= A_RUN;
+        if may {
+            turns.promise(A_RUN, now);
+        }
+        may
+    }
+
     /// The share of a console that has a stream more.
     pub(super) fn of(&self, console: ConsoleId, limits: &Limits) -> Arc<Share> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +95,7 @@ mod tests {
 
     #[test]
     fn many_streams_of_a_console_have_the_rates_of_one() {
-        let shares = Shares::default();
+        let shares = Shares::new(3);
         let limits =
             Limits { messages_per_second: 10, bytes_per_second: 1000, ..Limits::default() };
         let console = ConsoleId::new();
@@ -84,6 +108,8 @@ mod tests {
         let wait = second.took(0, 1500);
         assert!((Duration::from_millis(400)..=Duration::from_millis(600)).contains(&wait));
         assert_eq!(shares.of(ConsoleId::new(), &limits).took(10, 1000), Duration::ZERO);
+        assert_eq!((0..9).filter(|_| shares.may_begin(console)).count(), 3);
+        assert!(shares.may_begin(ConsoleId::new()));
         drop((first, second));
         shares.of(ConsoleId::new(), &limits);
         assert_eq!(shares.all.lock().unwrap().len(), 1, "what nobody has is forgotten");

@@ -1,8 +1,9 @@
 //! One viewer's socket: subscriptions come and go on it.
 
 use super::Live;
-use super::follow::{Control, Out, Subscription};
+use super::follow::{Control, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
+use super::outlet::{Outlet, outlet};
 use crate::auth::{Pass, RAW};
 use crate::places::Turns;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -10,13 +11,11 @@ use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Messages that wait for a viewer to read.
-const WAITING: usize = 32;
 /// What waits goes out together, up to about so many messages: each flush is a call of the system and wakes the viewer.
 const TOGETHER: usize = 64;
 
@@ -26,7 +25,7 @@ struct Running {
 }
 
 pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass: Pass) {
-    let (out, mut outgoing) = mpsc::channel::<Out>(WAITING);
+    let (out, mut outgoing) = outlet();
     let mut running: HashMap<u64, Running> = HashMap::new();
     let mut tasks: JoinSet<u64> = JoinSet::new();
     let all = CancellationToken::new();
@@ -43,6 +42,8 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut next: Option<Vec<Message>> = Some(vec![text(&hello)]);
+    // What is being sent still takes up its room.
+    let mut rooms = Vec::new();
     // Goal: pass on what subscriptions have. Exits: the viewer is gone or stopped reading, or we stop.
     let why = loop {
         if let Some(messages) = next.take() {
@@ -56,7 +57,9 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
                 }
                 tokio::time::timeout(bounds.send_time, socket.flush()).await
             };
-            match sent.await {
+            let sent = sent.await;
+            rooms.clear();
+            match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => break "",
                 Err(_) => {
@@ -69,12 +72,14 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
         tokio::select! {
             () = stop.cancelled() => break "unavailable",
             _ = pass.ended() => break "revoked",
-            Some(message) = outgoing.recv() => {
-                let mut messages = message.into_messages();
+            Some(out) = outgoing.recv() => {
+                let mut messages = out.messages;
+                rooms.push(out.room);
                 while messages.len() < TOGETHER
-                    && let Ok(message) = outgoing.try_recv()
+                    && let Ok(out) = outgoing.try_recv()
                 {
-                    messages.extend(message.into_messages());
+                    messages.extend(out.messages);
+                    rooms.push(out.room);
                 }
                 next = Some(messages);
             }
@@ -151,7 +156,7 @@ fn handle(
     message: ViewerMessage,
     running: &mut HashMap<u64, Running>,
     tasks: &mut JoinSet<u64>,
-    out: &mpsc::Sender<Out>,
+    out: &Outlet,
     all: &CancellationToken,
 ) -> Option<LiveMessage> {
     match message {

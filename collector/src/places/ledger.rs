@@ -107,6 +107,8 @@ pub(super) struct Ledger {
     operators: usize,
     standings: HashMap<Holder, Standing>,
     handshakes: Turns,
+    /// Of strangers.
+    requests: Turns,
 }
 
 impl Ledger {
@@ -124,6 +126,7 @@ impl Ledger {
             operators: 0,
             standings: HashMap::new(),
             handshakes: Turns::new(handshakes, now),
+            requests: Turns::new(bounds.strangers_requests, now),
         }
     }
 
@@ -158,8 +161,9 @@ impl Ledger {
         if here >= bounds.strangers_of_one_address {
             self.evict(network);
         } else if self.strangers >= bounds.strangers {
-            let most = self.sizes.last().map(|(_, network)| *network);
-            most.map(|network| self.evict(network));
+            if let Some(&(_, most)) = self.sizes.last() {
+                self.evict(most);
+            }
         }
         if self.strangers >= bounds.strangers {
             return Err(Full::Taken);
@@ -255,16 +259,23 @@ impl Ledger {
 
     /// How long a request that came over the place waits for its turn.
     pub(super) fn request(&mut self, id: Id, now: Instant) -> Duration {
-        let turns = match self.places.get(&id) {
+        match self.places.get(&id) {
             Some(Held::Stranger(network)) => {
-                self.networks.get_mut(network).map(|neighbours| &mut neighbours.requests)
+                let neighbours = self.networks.get_mut(network);
+                let first = neighbours.map_or(Duration::ZERO, |n| n.requests.promise(1, now));
+                // Those whom their own neighbours keep waiting take no turns of others.
+                first.max(if first.is_zero() {
+                    self.requests.promise(1, now)
+                } else {
+                    self.requests.queue(now)
+                })
             }
-            Some(Held::Known(holder)) => {
-                self.standings.get_mut(holder).map(|standing| &mut standing.requests)
-            }
-            None => None,
-        };
-        turns.map_or(Duration::ZERO, |turns| turns.promise(1, now))
+            Some(Held::Known(holder)) => self
+                .standings
+                .get_mut(holder)
+                .map_or(Duration::ZERO, |standing| standing.requests.promise(1, now)),
+            None => Duration::ZERO,
+        }
     }
 
     /// The place is free again. One that was taken away is already.

@@ -35,6 +35,12 @@ impl Turns {
         may
     }
 
+    /// How many there are.
+    pub fn left(&mut self, now: Instant) -> u32 {
+        self.catch_up(now);
+        self.left.max(0.0) as u32
+    }
+
     /// Takes `turns`, also those that are still to come: how long to wait for them.
     pub fn promise(&mut self, turns: u32, now: Instant) -> Duration {
         self.catch_up(now);

@@ -221,7 +221,7 @@ async fn once(
 
 /// Subscribes to everything and reads nothing for longer than anybody is waited for.
 async fn deaf(door: &Door, attack: &Attack) -> Result<String, Error> {
-    let mut socket = door.socket("/ws/live", Some(&attack.operator), Some(4096)).await?;
+    let mut socket = door.socket("/ws/live", Some(&attack.operator), Some(16 * 1024)).await?;
     for (id, deployment) in attack.deployments.iter().take(60).enumerate() {
         let subscribe = json!({
             "type": "subscribe", "id": id, "topic": "records", "deployment_id": deployment, "after": 0

@@ -6,7 +6,7 @@
 //! * [`venue`]: the collector under attack, and the honest: consoles that print, a viewer, those who join and log in
 //! * [`watch`]: the collector's memory, files and places meanwhile; [`siege`]: all of it, with the time before and after
 //!
-//! The attackers are a process of their own in the full form, with the lowest priority: their processors are not the collector's.
+//! The attackers are a process of their own in the full form, with a lower priority: their processors are not the collector's.
 
 pub mod door;
 pub mod insiders;

@@ -41,10 +41,10 @@ pub(crate) fn run(dir: &Path, short: bool) -> Result<()> {
     Ok(())
 }
 
-/// Attacks from another process, which gets only the processor time that nobody else wants.
+/// Attacks from another process, whose processor time is not the collector's: it gives way.
 fn elsewhere(attack: Attack) -> Result<Tallies> {
     let mut child = Command::new("nice")
-        .args(["-n", "19"])
+        .args(["-n", "5"])
         .arg(std::env::current_exe()?)
         .arg("attackers")
         .stdin(Stdio::piped())
