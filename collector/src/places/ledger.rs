@@ -160,10 +160,10 @@ impl Ledger {
         let here = neighbours.here.len();
         if here >= bounds.strangers_of_one_address {
             self.evict(network);
-        } else if self.strangers >= bounds.strangers {
-            if let Some(&(_, most)) = self.sizes.last() {
-                self.evict(most);
-            }
+        } else if self.strangers >= bounds.strangers
+            && let Some(&(_, most)) = self.sizes.last()
+        {
+            self.evict(most);
         }
         if self.strangers >= bounds.strangers {
             return Err(Full::Taken);
@@ -217,6 +217,7 @@ impl Ledger {
             neighbours.arrivals.give_back();
             neighbours.rare.give_back();
             neighbours.requests.give_back();
+            self.requests.give_back();
         }
         Ok(())
     }

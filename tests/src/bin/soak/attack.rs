@@ -95,7 +95,11 @@ fn figures(report: &mut Report, plan: &Plan, outcome: &Outcome) {
             .beside("without an attack", before.seen.at(0.99))
             .at_most(SEEN_MS),
     );
-    report.add(Figure::new("attack: honest lines lost", 0.0, "").at_most(0.0));
+    report.add(
+        Figure::new("attack: records of the honest that were lost", outcome.lost as f64, "")
+            .beside("lines", outcome.lines as f64)
+            .at_most(0.0),
+    );
     arrivals(report, "consoles that join", &outcome.joined);
     arrivals(report, "operators that log in", &outcome.logged_in);
     let mib = |bytes: u64| bytes as f64 / MIB;
