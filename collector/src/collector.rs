@@ -12,10 +12,11 @@ use crate::content::Content;
 use crate::deployment::Deployments;
 use crate::discovery::announce;
 use crate::fleet::link::Links;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Shares};
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
+use crate::places::{allow_files, within};
 use crate::search::Search;
 use crate::server::{Server, Spoken};
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
@@ -99,7 +100,7 @@ impl Drop for Collector {
 
 impl Collector {
     /// Opens the data directory, restores what was running, and listens.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         if let Some(address) = config.listen
             && config.plain_http
             && !address.ip().is_loopback()
@@ -117,6 +118,10 @@ impl Collector {
                 }
             })?),
         };
+
+        if listener.is_some() {
+            config.bounds = within(config.bounds, allow_files(&config.bounds));
+        }
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -159,6 +164,8 @@ impl Collector {
             metrics: Arc::clone(&metrics),
             server_epoch,
             stop: stop.clone(),
+            large: Arc::new(Semaphore::new(1)),
+            shares: Shares::new(config.bounds.new_runs_of_one_console),
         };
         let log = deployments.log().clone();
         let search = Arc::new(Search::new(Arc::clone(&store), log, Arc::clone(&auth.venues)));

@@ -30,16 +30,54 @@ impl Clock for SystemClock {
     }
 }
 
+/// So many at once, and so many more each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub at_once: u32,
+    pub per_second: u32,
+}
+
 /// Bounds of this process, beside the [`Limits`] that each console is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections of consoles with a certificate at once; further ones are closed at once and counted.
-    pub connections: usize,
-    /// Connections of anybody else at once, and how many of them from one address.
+    /// Connections of those who have not shown who they are, at once, and how many of them from one address. Who comes when they
+    /// are taken gets the place of the one who has been there the longest.
     pub strangers: usize,
     pub strangers_of_one_address: usize,
-    /// A request's headers must be there within this time.
+    /// Connections of consoles that were let in, at once, and of one console: the link of its daemon, a stream for each run that
+    /// it delivers, and those of links that broke without a word, which end within 25 s.
+    pub consoles: usize,
+    pub of_one_console: usize,
+    /// Connections of operators and their programs that were let in, at once, and of one operator: some browsers' six for each of
+    /// their windows, and live sockets.
+    pub operators: usize,
+    pub of_one_operator: usize,
+    /// Connections that come to nothing, from one address. Those of whoever is let in do not count.
+    pub arrivals_of_one_address: Rate,
+    /// How often one console or operator may come without counting as one who comes to nothing.
+    pub arrivals_of_one_console: Rate,
+    pub arrivals_of_one_operator: Rate,
+    /// TLS handshakes, of all. Each costs about 0.3 ms of a processor; those that are due wait for one another, 2 s at most.
+    pub handshakes_per_second: u32,
+    /// Requests, of all strangers, of those from one address, of one console and of one operator. Those that come sooner wait, 2 s
+    /// at most. The UI is some forty files; a console asks for its script, and renews its certificate now and then.
+    pub strangers_requests: Rate,
+    pub strangers_requests_of_one_address: Rate,
+    pub requests_of_one_console: Rate,
+    pub requests_of_one_operator: Rate,
+    /// Runs that one console begins, at once; one more each ten seconds. What has begun is kept, in memory too until it ends.
+    pub new_runs_of_one_console: u32,
+    /// What a viewer says on one live socket; what comes sooner is read later. A subscription counts as many.
+    pub viewer_messages: Rate,
+    /// What the daemon of a console says on its link; what comes sooner is read later.
+    pub daemon_messages: Rate,
+    /// The TLS handshake must be done within this time, and a request's headers must be there within this time after it, or
+    /// after the request before.
     pub header_time: Duration,
+    /// A request's headers are no larger than this, nor is what is read ahead of a body.
+    pub header_bytes: usize,
+    /// A stranger's request must be there with its whole body within this time; of anybody else's, some of it.
+    pub body_time: Duration,
     /// A console's `hello` must be there within this time after the upgrade.
     pub hello_time: Duration,
     /// Nothing at all from a console for this long: it is offline and its socket is closed.
@@ -55,6 +93,9 @@ pub struct Bounds {
     /// What may wait for the writer. Full: ingest stops reading its sockets.
     pub queue_writes: usize,
     pub queue_bytes: usize,
+    /// Of that, what one console's stream may have waiting. Full: only its socket is not read. It is what a commit takes in a few
+    /// milliseconds, so that one console loses nothing by it and twenty that send without end are no queue of a tenth of a second.
+    pub queue_bytes_of_one: usize,
     /// Recent frames of a running deployment kept in memory for those who follow.
     pub ring_bytes: usize,
     /// New frames gather in the log's tail up to about so much before they are sealed.
@@ -70,10 +111,26 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections: 4096,
             strangers: 2048,
             strangers_of_one_address: 512,
+            consoles: 4096,
+            of_one_console: 32,
+            operators: 1024,
+            of_one_operator: 128,
+            arrivals_of_one_address: Rate { at_once: 512, per_second: 64 },
+            arrivals_of_one_console: Rate { at_once: 64, per_second: 5 },
+            arrivals_of_one_operator: Rate { at_once: 256, per_second: 50 },
+            handshakes_per_second: 600,
+            strangers_requests: Rate { at_once: 500, per_second: 1000 },
+            strangers_requests_of_one_address: Rate { at_once: 400, per_second: 50 },
+            requests_of_one_console: Rate { at_once: 100, per_second: 20 },
+            requests_of_one_operator: Rate { at_once: 400, per_second: 200 },
+            new_runs_of_one_console: 30,
+            viewer_messages: Rate { at_once: 2000, per_second: 1000 },
+            daemon_messages: Rate { at_once: 100, per_second: 20 },
             header_time: Duration::from_secs(5),
+            header_bytes: 16 * 1024,
+            body_time: Duration::from_secs(10),
             hello_time: Duration::from_secs(5),
             agent_deadline: Duration::from_secs(10),
             send_time: Duration::from_secs(10),
@@ -82,6 +139,7 @@ impl Default for Bounds {
             group_interval: Duration::from_millis(2),
             queue_writes: 4096,
             queue_bytes: 32 * 1024 * 1024,
+            queue_bytes_of_one: 512 * 1024,
             ring_bytes: 1024 * 1024,
             tail_bytes: 24 * 1024 * 1024,
             wal_bytes: 32 * 1024 * 1024,

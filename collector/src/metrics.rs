@@ -104,6 +104,8 @@ pub struct Metrics {
     pub transients_dropped: Counter,
     pub lag_fallbacks: Counter,
     pub connections: Gauge,
+    /// Of the connections, those of whoever has not shown who they are.
+    pub strangers: Gauge,
     pub agents: Gauge,
     pub viewers: Gauge,
     pub subscriptions: Gauge,
@@ -137,6 +139,7 @@ impl Default for Metrics {
             transients_dropped: Counter::default(),
             lag_fallbacks: Counter::default(),
             connections: Gauge::default(),
+            strangers: Gauge::default(),
             agents: Gauge::default(),
             viewers: Gauge::default(),
             subscriptions: Gauge::default(),
@@ -187,6 +190,7 @@ impl Metrics {
         }
         for (name, gauge) in [
             ("deckport_connections", &self.connections),
+            ("deckport_strangers", &self.strangers),
             ("deckport_agents", &self.agents),
             ("deckport_viewers", &self.viewers),
             ("deckport_subscriptions", &self.subscriptions),

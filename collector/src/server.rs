@@ -1,31 +1,40 @@
 //! Accepting connections: the TCP port and the shell's in-memory ones, served by the same router.
 //!
 //! Our own accept loop, because what must hold cannot be said to `axum::serve`: a request's headers
-//! arrive within a stated time, connections are bounded, and every one of them ends at shutdown. On one port TLS is spoken and,
-//! where that was said, plain HTTP: the first byte tells which.
+//! and bodies arrive within a stated time, answers are taken within one, connections are bounded (see `places`), and every one of
+//! them ends at shutdown. On one port TLS is spoken and, where that was said, plain HTTP: the first byte tells which.
 
-use crate::auth::{ConsoleCertificate, Peer, Remote};
+use crate::auth::{Answer, ConsoleCertificate, Peer, Remote};
 use crate::config::Bounds;
 use crate::metrics::Metrics;
-use axum::Router;
+use crate::places::{Place, Places, Watched};
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::response::IntoResponse as _;
+use axum::{BoxError, Router};
 use deckport_protocol::{ErrorCode, Pin};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::pin::Pin as Pinned;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::Instant;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// What an in-memory connection holds in each direction.
 const DUPLEX_BYTES: usize = 64 * 1024;
+/// A connection over the network.
+type Stream = Watched<TcpStream>;
 /// The first byte of a TLS connection: a handshake record.
 const HANDSHAKE: u8 = 22;
 
@@ -55,64 +64,10 @@ impl std::fmt::Debug for Spoken {
     }
 }
 
-/// The places for connections. Consoles with a certificate have their own, so that strangers cannot take them all; and one
-/// address gets only so many of a stranger's.
-#[derive(Clone, Debug)]
-struct Room {
-    known: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    most_by_address: usize,
-}
-
-/// A stranger's place, given back when dropped.
-#[derive(Debug)]
-struct StrangersPlace {
-    _permit: OwnedSemaphorePermit,
-    address: IpAddr,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Drop for StrangersPlace {
-    fn drop(&mut self) {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
-impl Room {
-    fn new(bounds: &Bounds) -> Self {
-        Self {
-            known: Arc::new(Semaphore::new(bounds.connections)),
-            strangers: Arc::new(Semaphore::new(bounds.strangers)),
-            by_address: Arc::default(),
-            most_by_address: bounds.strangers_of_one_address,
-        }
-    }
-
-    fn stranger(&self, address: IpAddr) -> Option<StrangersPlace> {
-        let permit = Arc::clone(&self.strangers).try_acquire_owned().ok()?;
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.entry(address).or_default();
-        if *count >= self.most_by_address {
-            return None;
-        }
-        *count += 1;
-        let by_address = Arc::clone(&self.by_address);
-        Some(StrangersPlace { _permit: permit, address, by_address })
-    }
-}
-
 impl Server {
     /// Accepts until `stop` is cancelled.
     pub async fn accept(self, listener: TcpListener, spoken: Spoken) {
-        let room = Room::new(&self.bounds);
-        let acceptor = TlsAcceptor::from(Arc::clone(&spoken.tls));
+        let places = Places::new(self.bounds, Arc::clone(&self.metrics));
         loop {
             // Dropping either branch loses nothing: accepting is cancel safe.
             let accepted = tokio::select! {
@@ -128,121 +83,211 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = room.stranger(from.ip()) else {
-                self.metrics.refuse(&ErrorCode::TOO_MANY_CONNECTIONS);
-                continue;
-            };
+            // Dropping the stream closes it. Nothing can be said to it: what it speaks is not known yet.
+            let Some(place) = places.arrive(from.ip()) else { continue };
             let _ = stream.set_nodelay(true);
-            let (server, acceptor, spoken, room) =
-                (self.clone(), acceptor.clone(), spoken.clone(), room.clone());
+            let (server, spoken) = (self.clone(), spoken.clone());
             self.tasks.spawn(async move {
                 // Dropping the greeting closes the connection.
                 tokio::select! {
                     () = server.stop.cancelled() => {}
-                    () = server.clone().greet(stream, from, &acceptor, &spoken, &room, place) => {}
+                    () = place.gone() => {}
+                    arrived = server.greet(stream, from, &spoken, &place) => {
+                        if let Some((stream, peer)) = arrived {
+                            server.clone().serve(stream, peer, Some(place)).await;
+                        }
+                    }
                 }
             });
         }
     }
 
-    /// Finds out what the other side speaks and who it is, then serves it.
+    /// Finds out what the other side speaks and who it is.
     async fn greet(
-        self,
+        &self,
         stream: TcpStream,
         from: SocketAddr,
-        acceptor: &TlsAcceptor,
         spoken: &Spoken,
-        room: &Room,
-        place: StrangersPlace,
-    ) {
-        let Ok(at) = stream.local_addr() else { return };
+        place: &Place,
+    ) -> Option<(Either<TlsStream<Stream>, Stream>, Peer)> {
+        let at = stream.local_addr().ok()?;
+        let until = Instant::now() + self.bounds.header_time;
         let mut first = [0];
-        let peeked = tokio::time::timeout(self.bounds.header_time, stream.peek(&mut first)).await;
+        let peeked = tokio::time::timeout_at(until, stream.peek(&mut first)).await;
         if !matches!(peeked, Ok(Ok(1))) {
-            return;
+            // Who connects and goes is none that was too slow.
+            if peeked.is_err() {
+                self.metrics.refuse(&ErrorCode::TOO_SLOW);
+            }
+            return None;
         }
+        // Later than sockets end by themselves, which say why.
+        let patience = self.bounds.send_time + self.bounds.header_time;
+        let stream = Watched::new(stream, place.clone(), patience);
         if first[0] != HANDSHAKE {
             if spoken.plain {
                 let peer = Peer::Remote(Remote { from, at, encrypted: false, console: None });
-                self.serve(stream, peer).await;
-            } else {
-                self.metrics.refuse(&ErrorCode::TLS_REQUIRED);
-                let _ =
-                    tokio::time::timeout(self.bounds.send_time, say_tls(stream, at, spoken.pin))
-                        .await;
+                return Some((Either::Right(stream), peer));
             }
-            return;
+            self.metrics.refuse(&ErrorCode::TLS_REQUIRED);
+            let said = say_tls(stream, at, spoken.pin);
+            let _ = tokio::time::timeout(self.bounds.send_time, said).await;
+            return None;
         }
-        let handshake = tokio::time::timeout(self.bounds.header_time, acceptor.accept(stream));
-        let stream = match handshake.await {
-            Ok(Ok(stream)) => stream,
+        let shaken = tokio::time::timeout_at(until, shake_hands(stream, spoken, place)).await;
+        let stream = match shaken {
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) => return None,
             Ok(Err(error)) => {
                 tracing::debug!(%from, %error, "a TLS handshake failed");
                 self.metrics.refuse(&ErrorCode::HANDSHAKE);
-                return;
+                return None;
             }
             Err(_) => {
                 self.metrics.refuse(&ErrorCode::HANDSHAKE);
-                return;
+                return None;
             }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let console = shown.and_then(ConsoleCertificate::read).map(Arc::new);
-        let peer = Peer::Remote(Remote { from, at, encrypted: true, console: console.clone() });
-        if console.is_none() {
-            self.serve(stream, peer).await;
-            return;
-        }
-        let Ok(_place) = Arc::clone(&room.known).try_acquire_owned() else {
-            self.metrics.refuse(&ErrorCode::TOO_MANY_CONNECTIONS);
-            return;
-        };
-        drop(place);
-        self.serve(stream, peer).await;
+        let peer = Peer::Remote(Remote { from, at, encrypted: true, console });
+        Some((Either::Left(stream), peer))
     }
 
     /// An in-memory connection to this server, as the shell.
     pub fn dial(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(DUPLEX_BYTES);
         let server = self.clone();
-        self.tasks.spawn(async move { server.serve(ours, Peer::Shell).await });
+        self.tasks.spawn(async move { server.serve(ours, Peer::Shell, None).await });
         theirs
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer)
+    /// Speaks HTTP until the other side or the collector stops. Over a network that takes a place.
+    async fn serve<S>(self, stream: S, peer: Peer, place: Option<Place>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.metrics.connections.add(1);
-        let router = self.router.clone();
+        let (router, body_time) = (self.router.clone(), self.bounds.body_time);
+        let metrics = Arc::clone(&self.metrics);
+        let needed = place.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let router = router.clone();
-            let mut request: Request = request.map(axum::body::Body::new);
+            let (router, place) = (router.clone(), place.clone());
+            let metrics = Arc::clone(&metrics);
+            let mut request: Request = match &place {
+                Some(place) if !request.body().is_end_stream() => request
+                    .map(|body| axum::body::Body::new(InTime::new(body, place.clone(), body_time))),
+                Some(_) | None => request.map(axum::body::Body::new),
+            };
             request.extensions_mut().insert(peer.clone());
-            async move { router.oneshot(request).await }
+            async move {
+                if let Some(place) = place {
+                    if let Err(refusal) = place.request().await {
+                        metrics.refuse(&refusal.code);
+                        let mut answer = Answer(refusal).into_response();
+                        // Coming again costs more than asking again.
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        return Ok(answer);
+                    }
+                    request.extensions_mut().insert(place);
+                }
+                router.oneshot(request).await
+            }
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.bounds.header_time)
-            .max_buf_size(64 * 1024);
+            .max_buf_size(self.bounds.header_bytes);
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
+        let gone = async {
+            match &needed {
+                Some(place) => place.gone().await,
+                None => std::future::pending().await,
+            }
+        };
         // Dropping a branch is safe: the connection is told to finish, then finished or dropped.
         tokio::select! {
             result = connection.as_mut() => if let Err(error) = result {
+                if is_late(&error) {
+                    self.metrics.refuse(&ErrorCode::TOO_SLOW);
+                }
                 tracing::debug!(error = %error, "a connection ended early");
             },
+            () = gone => {}
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(self.bounds.header_time, connection).await;
             }
         }
-        self.metrics.connections.add(-1);
+    }
+}
+
+/// Headers did not come in time, or an answer was not taken.
+fn is_late(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    error.is_timeout()
+        || source.is_some_and(|error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut)
+}
+
+/// Does the handshake when its turn has come. The turn counts from the other side's greeting: whoever says nothing holds up nobody.
+async fn shake_hands(
+    stream: Stream,
+    spoken: &Spoken,
+    place: &Place,
+) -> std::io::Result<Option<TlsStream<Stream>>> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    if !place.handshake().await {
+        return Ok(None);
+    }
+    start.into_stream(Arc::clone(&spoken.tls)).await.map(Some)
+}
+
+/// The body of a request, which comes in time or not at all: a stranger's as a whole, that of somebody who was let in piece by piece.
+struct InTime {
+    body: Incoming,
+    place: Place,
+    time: Duration,
+    late: Option<Pinned<Box<tokio::time::Sleep>>>,
+}
+
+impl InTime {
+    const fn new(body: Incoming, place: Place, time: Duration) -> Self {
+        Self { body, place, time, late: None }
+    }
+}
+
+impl Body for InTime {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pinned<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let polled = Pinned::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            if self.place.is_known() {
+                self.late = None;
+            }
+            return polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let time = self.time;
+        let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        ready!(late.as_mut().poll(cx));
+        Poll::Ready(Some(Err("the body of the request did not come in time".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 /// Tells somebody who came without TLS how to come with it, in words that both curl and people can read.
-async fn say_tls(mut stream: TcpStream, at: SocketAddr, pin: Pin) {
+async fn say_tls(mut stream: Stream, at: SocketAddr, pin: Pin) {
     let message = format!(
         "this collector speaks TLS: use https://{at}#{pin}, or start it with --plain-http (on this machine only)"
     );

@@ -362,6 +362,7 @@ async fn a_console_that_never_reads_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.bounds.send_time = Duration::from_millis(300);
+    config.limits.messages_per_second = u32::MAX;
     let collector = Collector::start(config).await.unwrap();
     let witness = Witness::new(&collector).await;
     let run = Run::new("Deaf");

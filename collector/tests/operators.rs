@@ -399,7 +399,11 @@ async fn who_may_do_what() {
 #[tokio::test]
 async fn foreign_hosts_and_pages_reach_no_route() {
     let dir = tempfile::tempdir().unwrap();
-    let collector = start(dir.path()).await;
+    let mut config = support::config(dir.path());
+    // Each comes as somebody who comes to nothing.
+    config.bounds.arrivals_of_one_address.at_once = u32::MAX;
+    config.bounds.strangers_requests_of_one_address.at_once = u32::MAX;
+    let collector = Collector::start(config).await.unwrap();
     let port = collector.listen_addr().unwrap().port();
     let ours = format!("127.0.0.1:{port}");
     let hosts = [

@@ -5,14 +5,14 @@
 mod support;
 
 use bytes::Bytes;
-use deckport_collector::config::OwnCertificate;
+use deckport_collector::config::{OwnCertificate, Rate};
 use deckport_collector::{Clock, Collector};
 use deckport_protocol::console::{Checkpoint, CollectorWord, ConsoleMessage, ConsoleOrder};
 use deckport_protocol::joining::Joined;
 use deckport_protocol::message::{AgentMessage, CollectorMessage};
 use deckport_protocol::tls::rustls::pki_types::pem::PemObject as _;
 use deckport_protocol::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use deckport_protocol::{BootId, ConsoleId, PROTOCOL_VERSION, Pin, tls};
+use deckport_protocol::{BootId, ConsoleId, ErrorCode, PROTOCOL_VERSION, Pin, tls};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request};
@@ -536,27 +536,115 @@ async fn strangers_cannot_take_the_consoles_places() {
     let held = enrolled(&collector).await;
     let mut daemon_socket = daemon(&collector, &held).await;
     let address = collector.listen_addr().unwrap();
+    // More than there are places: who was there first gives way.
     let mut idle = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..20 {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
-    support::eventually("strangers are shut out", async || {
-        let mut one = TcpStream::connect(address).await.unwrap();
-        let shut = tokio::time::timeout(Duration::from_millis(100), one.read(&mut [0])).await;
-        idle.push(one);
-        matches!(shut, Ok(Ok(0) | Err(_)))
-    })
-    .await;
-    // Who is in stays in.
+    for early in &mut idle[..12] {
+        let shut = tokio::time::timeout(DEADLINE, early.read(&mut [0])).await;
+        assert!(matches!(shut, Ok(Ok(0) | Err(_))), "it was not shut out");
+    }
+    // Who is in stays in, and who can show who they are comes in.
     let ping = json!({ "type": "ping", "sent_us": 1 });
     daemon_socket.send(Message::text(ping.to_string())).await.unwrap();
     assert!(matches!(word(&mut daemon_socket).await, Some(CollectorWord::Pong(_))));
-    drop(idle);
-    support::eventually("and comes in again when they are gone", async || {
-        let stream = connect(address, collector.pin(), Some(&held)).await;
-        stream.is_ok()
+    standing(&collector, &held).await.unwrap();
+    assert_eq!(admin(&collector, Method::GET, "/api/v1/info", json!({})).await.0, 200);
+    assert!(collector.metrics().strangers.get() <= 8);
+}
+
+#[tokio::test]
+async fn consoles_have_so_many_places_and_sockets_keep_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.plain_http = false;
+    config.bounds.consoles = 4;
+    config.bounds.of_one_console = 3;
+    let collector = Collector::start(config).await.unwrap();
+    let (first, second) = (enrolled(&collector).await, enrolled(&collector).await);
+    let run = || path_of(&Run::new("Bay 12"));
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(socket(&collector, Some(&first), &run()).await.unwrap());
+    }
+    assert_eq!(socket(&collector, Some(&first), &run()).await.err(), Some(429), "one console");
+    let refused = standing(&collector, &first).await;
+    assert_eq!(refused, Err("too_many_connections".to_owned()));
+    open.push(socket(&collector, Some(&second), &run()).await.unwrap());
+    assert_eq!(socket(&collector, Some(&second), &run()).await.err(), Some(429), "all consoles");
+    assert_eq!(admin(&collector, Method::GET, "/api/v1/info", json!({})).await.0, 200);
+    drop(open);
+    support::eventually("the places are free again", async || {
+        socket(&collector, Some(&second), &run()).await.is_ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_venue_behind_one_address_is_not_kept_out_by_its_own_consoles() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.plain_http = false;
+    config.bounds.arrivals_of_one_address = Rate { at_once: 20, per_second: 1 };
+    let collector = Collector::start(config).await.unwrap();
+    let held = enrolled(&collector).await;
+    for _ in 0..60 {
+        standing(&collector, &held).await.unwrap();
+    }
+    let address = collector.listen_addr().unwrap();
+    let mut strangers = 0;
+    while connect(address, collector.pin(), None).await.is_ok() {
+        strangers += 1;
+        assert!(strangers <= 40, "they are counted");
+    }
+    assert!(collector.metrics().refusals(&ErrorCode::RATE_EXCEEDED) > 0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.plain_http = false;
+    config.bounds.body_time = Duration::from_millis(300);
+    let collector = Collector::start(config).await.unwrap();
+    let address = collector.listen_addr().unwrap();
+    let mut slow = connect(address, collector.pin(), None).await.unwrap();
+    let head = format!(
+        "POST /api/v1/login HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: 500\r\n\r\n{{"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = slow.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(DEADLINE, read).await.expect("the connection was held open");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("did not come"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_console_begins_so_many_runs_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.plain_http = false;
+    config.bounds.new_runs_of_one_console = 2;
+    let collector = Collector::start(config).await.unwrap();
+    let held = enrolled(&collector).await;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let mut run = Run::new("Bay 12");
+        run.hello.console_id = held.console_id;
+        let mut own = socket(&collector, Some(&held), &path_of(&run)).await.unwrap();
+        own.send(Message::text(AgentMessage::Hello(run.hello.clone()).to_text())).await.unwrap();
+        let answer = own.next().await.unwrap().unwrap();
+        answers.push(CollectorMessage::parse(answer.to_text().unwrap()).unwrap());
+    }
+    assert!(matches!(answers[1], CollectorMessage::Welcome(_)), "{answers:?}");
+    let refused = |code: &ErrorCode| *code == ErrorCode::RATE_EXCEEDED;
+    assert!(
+        matches!(&answers[2], CollectorMessage::Error(error) if refused(&error.code)),
+        "{answers:?}"
+    );
 }
 
 #[tokio::test]

@@ -131,6 +131,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// What the body is after decompression, as the header says; [`Frame::decode`] holds it to that.
+    pub const fn body_bytes(&self) -> usize {
+        self.body_bytes as usize
+    }
+
     /// Reads the header and checks that the frame is as long as it says.
     pub fn read(frame: &[u8]) -> Result<Self, FrameError> {
         let header: &[u8; HEADER_BYTES] =

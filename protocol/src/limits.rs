@@ -35,8 +35,10 @@ pub struct Limits {
     pub event_bytes: usize,
     /// Bytes sent and not yet acknowledged.
     pub unacked_bytes: usize,
-    /// Bytes a second over a few seconds; the collector reads no faster.
+    /// Bytes a second over a few seconds, of a batch those after decompression; the collector reads no faster.
     pub bytes_per_second: u64,
+    /// Messages a second, WebSocket pings among them, over a second; the collector reads no faster.
+    pub messages_per_second: u32,
     /// `transient` messages a second; more are dropped.
     pub transients_per_second: u32,
 }
@@ -50,7 +52,8 @@ impl Default for Limits {
             piece_bytes: PIECE_BYTES,
             event_bytes: 256 * 1024,
             unacked_bytes: 8 * 1024 * 1024,
-            bytes_per_second: 64 * 1024 * 1024,
+            bytes_per_second: 16 * 1024 * 1024,
+            messages_per_second: 2000,
             transients_per_second: 10,
         }
     }

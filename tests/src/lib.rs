@@ -13,12 +13,14 @@
 //! * [`measure`]: figures; [`printing`], [`stamped`]: consoles whose lines tell when they were printed,
 //!   and who follows them
 //! * [`roots`]: other machines: roots of their own in network namespaces of their own
+//! * [`attack`]: many who mean no good, and what the honest notice; [`report`]: the table of figures
 //! * [`wait`], [`dice`]: time and chance
 //!
 //! Everything here fails with an error that says what was waited for; nothing sleeps and hopes.
 
 pub mod agent;
 pub mod api;
+pub mod attack;
 pub mod collector;
 pub mod console;
 pub mod desktop;
@@ -31,6 +33,7 @@ pub mod printing;
 pub mod programs;
 pub mod proxy;
 pub mod pty;
+pub mod report;
 pub mod roots;
 pub mod sink;
 pub mod spool;

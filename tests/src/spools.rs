@@ -249,11 +249,18 @@ pub fn answer(message: &CollectorMessage) -> Option<Message> {
     Some(Message::text(AgentMessage::Pong(pong).to_text()))
 }
 
-/// Frames on their way, and how long those took that were acknowledged, in milliseconds.
+/// A frame that was acknowledged: when it was sent, and how long that took.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    pub sent: Instant,
+    pub took_ms: f64,
+}
+
+/// Frames on their way, and those that were acknowledged.
 #[derive(Debug, Default)]
 struct Sent {
     waiting: VecDeque<(u64, Instant)>,
-    took: Vec<f64>,
+    answered: Vec<Answered>,
 }
 
 impl Sent {
@@ -279,7 +286,7 @@ impl Sent {
     fn acked(&mut self, outbox: &mut Outbox, ack: &Ack) -> Result<()> {
         let now = Instant::now();
         while let Some((_, left)) = self.waiting.pop_front_if(|(seq, _)| *seq <= ack.acked_seq) {
-            self.took.push(ms(now - left));
+            self.answered.push(Answered { sent: left, took_ms: ms(now - left) });
         }
         Ok(outbox.acked(ack.acked_seq, ack.chain, now)?)
     }
@@ -321,7 +328,7 @@ pub async fn deliver(
                 }
                 if complete {
                     sink.send(Message::Close(None)).await?;
-                    return Ok(sent.took);
+                    return Ok(sent.answered.iter().map(|frame| frame.took_ms).collect());
                 }
             }
             CollectorMessage::Error(error) => bail!("refused: {}", error.message),
@@ -342,18 +349,17 @@ pub struct Pace {
 const TICK: Duration = Duration::from_millis(10);
 
 /// A console that prints `texts`, again and again, at a rate, each behind its number and the time of printing as
-/// `simulate --stamp` has them, and delivers it as it is written. How long each frame's acknowledgement took, in milliseconds.
+/// `simulate --stamp` has them, and delivers it as it is written. Its state is in the folder `bay-NUMBER`.
 pub async fn print(
     dir: &Path,
     number: usize,
     texts: &[&[u8]],
-    collector: &Collector,
+    target: &Target,
     pace: Pace,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<Answered>> {
     let (mut console, mut writer) = begun(dir, number)?;
-    let target = target(collector)?;
     let incarnation = console.run.incarnation();
-    let (socket, welcome) = greet(&target, &console.meta, incarnation, (1, 1)).await?;
+    let (socket, welcome) = greet(target, &console.meta, incarnation, (1, 1)).await?;
     let mut outbox =
         Outbox::new(&console.run, welcome.acked_seq, welcome.chain, true, welcome.limits)?;
     let (mut sink, mut stream) = socket.split();
@@ -403,7 +409,7 @@ pub async fn print(
                         }
                         if outbox.complete(ack.acked_seq) {
                             sink.send(Message::Close(None)).await?;
-                            return Ok(sent.took);
+                            return Ok(sent.answered);
                         }
                     }
                     CollectorMessage::Error(error) => bail!("refused: {}", error.message),

@@ -3,6 +3,7 @@
 //! Each module is one subject of the acceptance. Tests return errors with what was waited for.
 
 mod architecture;
+mod attack;
 mod byte_exact;
 mod discovery;
 mod failing_line;

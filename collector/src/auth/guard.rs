@@ -4,6 +4,7 @@ use super::{Auth, ConsoleCertificate, Credential, GrantId};
 use crate::audit::{Audit, Entry, Outcome, Who};
 use crate::config::Clock;
 use crate::metrics::Metrics;
+use crate::places::Place;
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
@@ -175,6 +176,11 @@ impl Guarded {
                 return Err((Refusal::new(ErrorCode::WRONG_ORIGIN, text), Some(asking.actor)));
             }
             if let Err(refusal) = need.demand(&asking.actor) {
+                return Err((refusal, Some(asking.actor)));
+            }
+            if let Some(place) = parts.extensions.get::<Place>()
+                && let Err(refusal) = place.prove(&asking.actor)
+            {
                 return Err((refusal, Some(asking.actor)));
             }
             parts.extensions.insert(asking.actor);

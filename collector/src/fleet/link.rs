@@ -6,6 +6,7 @@
 use crate::audit::Audit;
 use crate::auth::Pass;
 use crate::config::{Bounds, Clock};
+use crate::places::Turns;
 use crate::store::{Store, Write};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::console::{CollectorWord, ConsoleMessage, ConsoleOrder, Health};
@@ -147,7 +148,8 @@ impl Links {
         tenant: Tenant,
         console: ConsoleId,
     ) -> Option<Refusal> {
-        let hello = tokio::time::timeout(self.bounds.hello_time, next(socket)).await;
+        let mut turns = Turns::new(self.bounds.daemon_messages, tokio::time::Instant::now());
+        let hello = tokio::time::timeout(self.bounds.hello_time, next(socket, &mut turns)).await;
         let out_of_turn = |text: &str| Some(Refusal::new(ErrorCode::OUT_OF_TURN, text));
         let (name, agent_version) = match hello {
             Ok(Ok(ConsoleMessage::Hello { protocol, name, agent_version, .. })) => {
@@ -192,7 +194,7 @@ impl Links {
         // Goal: hear how the console does and tell it what to do. Exits: it is gone or silent, or another link took its place.
         loop {
             tokio::select! {
-                message = next(socket) => {
+                message = next(socket, &mut turns) => {
                     let message = match message {
                         Ok(message) => message,
                         Err(refusal) => return refusal,
@@ -283,10 +285,16 @@ impl Drop for Gone<'_> {
     }
 }
 
-/// The next message; `Err(None)`: the console is gone.
-async fn next(socket: &mut WebSocket) -> Result<ConsoleMessage, Option<Refusal>> {
+/// The next message; `Err(None)`: the console is gone. What comes faster than `turns` allow stays in the socket. Cancel safe.
+async fn next(
+    socket: &mut WebSocket,
+    turns: &mut Turns,
+) -> Result<ConsoleMessage, Option<Refusal>> {
     loop {
-        match socket.recv().await {
+        tokio::time::sleep(turns.queue(tokio::time::Instant::now())).await;
+        let received = socket.recv().await;
+        turns.promise(1, tokio::time::Instant::now());
+        match received {
             Some(Ok(Message::Text(text))) => {
                 return serde_json::from_str(&text).map_err(|error| {
                     Some(Refusal::new(ErrorCode::MALFORMED_MESSAGE, error.to_string()))

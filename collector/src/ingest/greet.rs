@@ -9,8 +9,8 @@ use crate::store::WriteError;
 use axum::extract::ws::Message;
 use deckport_protocol::message::{AgentMessage, CollectorMessage, Hello, Welcome};
 use deckport_protocol::{
-    ABILITY_COLUMNS, ABILITY_ZSTD, Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION,
-    Refusal, Scope, Tenant,
+    ABILITY_COLUMNS, ABILITY_ZSTD, Actor, ConsoleId, DeploymentId, ErrorCode, OrderId,
+    PROTOCOL_VERSION, Refusal, Scope, Tenant,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -49,7 +49,14 @@ impl From<LogError> for End {
     }
 }
 
-pub(super) type Greeted = (Arc<Entry>, Link, mpsc::Receiver<OrderId>, Vec<String>);
+/// Who was welcomed.
+pub(super) struct Greeted {
+    pub(super) console_id: ConsoleId,
+    pub(super) entry: Arc<Entry>,
+    pub(super) link: Link,
+    pub(super) orders: mpsc::Receiver<OrderId>,
+    pub(super) abilities: Vec<String>,
+}
 
 /// `hello` to `welcome`.
 pub(super) async fn greet(
@@ -102,7 +109,7 @@ pub(super) async fn greet(
         let text = "this credential belongs to another console";
         return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
     }
-    let head = claim_stream(ingest, tenant, &hello).await?;
+    let head = claim_stream(ingest, actor, tenant, &hello).await?;
     let deployments = &ingest.deployments;
     let entry = deployments.open_stream(head, &hello).await?;
     let superseded = Refusal::new(
@@ -152,7 +159,7 @@ pub(super) async fn greet(
         entry.release(link.session, now_us);
         return Err(End::Gone);
     }
-    Ok((entry, link, orders, abilities))
+    Ok(Greeted { console_id: hello.console_id, entry, link, orders, abilities })
 }
 
 pub(super) fn out_of_turn() -> Refusal {
@@ -164,7 +171,12 @@ fn too_late() -> Refusal {
 }
 
 /// Records the stream, or a later incarnation of it.
-async fn claim_stream(ingest: &Ingest, tenant: Tenant, hello: &Hello) -> Result<StreamHead, End> {
+async fn claim_stream(
+    ingest: &Ingest,
+    actor: &Actor,
+    tenant: Tenant,
+    hello: &Hello,
+) -> Result<StreamHead, End> {
     let deployments = &ingest.deployments;
     let log = deployments.log();
     let known = log.head(Scope::all(tenant.organisation_id), hello.deployment_id).await?;
@@ -185,6 +197,12 @@ async fn claim_stream(ingest: &Ingest, tenant: Tenant, hello: &Hello) -> Result<
         if hello.incarnation == known.incarnation {
             return Ok(known);
         }
+    } else if let Actor::Console { console_id, .. } = actor
+        && !ingest.shares.may_begin(*console_id)
+    {
+        let text =
+            "this console begins runs more often than is allowed; go on spooling and dial again";
+        return Err(Refusal::new(ErrorCode::RATE_EXCEEDED, text).into());
     }
     let (id, stream, incarnation) = (hello.deployment_id, hello.stream_id, hello.incarnation);
     let head = log.claim(tenant, id, stream, incarnation, deployments.now_us()).await?;

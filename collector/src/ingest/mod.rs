@@ -7,7 +7,7 @@
 //!   group made durable.
 //! * A secret that the agent left is masked before anything is stored; what is acknowledged is what was received.
 //! * Everything that a console can make us hold is bounded: the message, its body after decompression,
-//!   what waits for the writer, what waits for the console to read.
+//!   what waits for the writer (of one console no more than its share), what waits for the console to read.
 //!
 //! Failure modes: a console that breaks a rule is told which one, counted and, unless the link can go on,
 //! disconnected. Nobody else notices.
@@ -16,10 +16,12 @@ mod duplicate;
 mod greet;
 mod masking;
 mod session;
+mod share;
 mod wire;
 
 pub(crate) use duplicate::behind;
 pub(crate) use masking::Masking;
+pub use share::Shares;
 
 use crate::auth::Pass;
 use crate::config::Config;
@@ -28,6 +30,7 @@ use crate::metrics::Metrics;
 use axum::extract::ws::WebSocket;
 use deckport_protocol::{Actor, DeploymentId, ServerEpoch, Tenant};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What all consoles' sockets share.
@@ -38,6 +41,9 @@ pub struct Ingest {
     pub metrics: Arc<Metrics>,
     pub server_epoch: ServerEpoch,
     pub stop: CancellationToken,
+    /// The turn of a large frame.
+    pub large: Arc<Semaphore>,
+    pub shares: Shares,
 }
 
 impl Ingest {

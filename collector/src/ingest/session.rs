@@ -1,13 +1,15 @@
 //! One console's socket, from `hello` to its end.
 
-use super::greet::{End, greet, out_of_turn};
-use super::wire::{Gone, Wire};
+use super::greet::{End, Greeted, greet, out_of_turn};
+use super::share::Share;
+use super::wire::{Gone, Wire, message_bytes};
 use super::{Ingest, Masking, duplicate};
 use crate::auth::Pass;
 use crate::deployment::{Entry, FoldError, Link, SubmitError, refusal_of};
 use crate::store::WriteError;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
+use deckport_protocol::columns::Header;
 use deckport_protocol::json::JsonBatch;
 use deckport_protocol::message::{
     Ack, AgentMessage, CollectorMessage, Order, OrderKind, Ping, Pong, Transient,
@@ -29,6 +31,9 @@ const PING: Duration = Duration::from_secs(5);
 const GRACE_MS: u64 = 10_000;
 /// So many frames are not kept waiting for their acknowledgement, however small they are.
 const ACK_FRAMES: usize = 4;
+/// Frames that unpack to more than an agent sends are unpacked one at a time, over all consoles: each takes a thread for
+/// milliseconds, and there are no more threads than processors.
+const LARGE: usize = 320 * 1024;
 /// Sequence numbers stay below this, so that every column holds them.
 const LAST_SEQ: u64 = 1 << 62;
 
@@ -54,7 +59,8 @@ pub(super) async fn serve(
     let mut wire = Wire::new(socket, bounds.send_time, limits.message_bytes, metrics);
     let greeted = greet(&ingest, &mut wire, &actor, tenant, &pass, deployment_id).await;
     let end = match greeted {
-        Ok((entry, link, orders, abilities)) => {
+        Ok(Greeted { console_id, entry, link, orders, abilities }) => {
+            let share = ingest.shares.of(console_id, &limits);
             let number = link.session;
             let mut session = Session {
                 durable: entry.follow(),
@@ -64,7 +70,8 @@ pub(super) async fn serve(
                 last_gap: None,
                 columns: abilities.iter().any(|ability| ability == ABILITY_COLUMNS),
                 transients: (Instant::now(), 0),
-                budget: (Instant::now(), limits.bytes_per_second as f64),
+                waiting: 0,
+                share,
                 best_rtt_us: i64::MAX,
                 masking: Masking::default(),
                 masks_told: false,
@@ -102,6 +109,8 @@ pub(super) async fn serve(
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     last_seq: u64,
+    /// What it holds of the writer's queue.
+    bytes: usize,
     queued: Instant,
     /// Its acknowledgement is not kept back.
     prompt: bool,
@@ -123,8 +132,9 @@ struct Session<'a> {
     last_gap: Option<u64>,
     columns: bool,
     transients: (Instant, u32),
-    /// Bytes that may still be read now.
-    budget: (Instant, f64),
+    /// What is queued, in bytes.
+    waiting: usize,
+    share: Arc<Share>,
     best_rtt_us: i64,
     masking: Masking,
     /// It was said that secrets came unmasked.
@@ -137,6 +147,7 @@ impl Session<'_> {
     /// breaks a rule; another agent took over or writing failed; the collector stops.
     async fn run(&mut self) -> End {
         let deadline = self.ingest.config.bounds.agent_deadline;
+        let of_one = self.ingest.config.bounds.queue_bytes_of_one;
         let mut heard = Instant::now();
         let mut ping = tokio::time::interval(PING);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -165,7 +176,8 @@ impl Session<'_> {
                     let order = CollectorMessage::Order(Order { order_id, order });
                     self.wire.send(&order).await.map_err(End::from)
                 }
-                message = self.wire.next() => match message {
+                // One console's frames do not fill the queue that all wait in.
+                message = self.wire.next(), if self.waiting < self.share.part(of_one) => match message {
                     Ok(Message::Close(_)) | Err(None) => Err(End::Gone),
                     Err(Some(refusal)) => Err(refusal.into()),
                     Ok(message) => {
@@ -210,6 +222,7 @@ impl Session<'_> {
             self.acked = now.seq;
             while self.in_flight.front().is_some_and(|frame| frame.last_seq <= now.seq) {
                 if let Some(frame) = self.in_flight.pop_front() {
+                    self.waiting -= frame.bytes;
                     self.ingest.metrics.ack_seconds.observe_time(frame.queued.elapsed());
                 }
             }
@@ -220,9 +233,9 @@ impl Session<'_> {
     }
 
     async fn message(&mut self, message: Message) -> Result<(), End> {
+        self.pace(1, message_bytes(&message)).await;
         match message {
             Message::Binary(bytes) => {
-                self.pace(bytes.len()).await;
                 if !self.columns {
                     let text = "columns were not agreed on; say so in `hello`";
                     return Err(Refusal::new(ErrorCode::UNSUPPORTED_ENCODING, text).into());
@@ -230,7 +243,6 @@ impl Session<'_> {
                 self.records(bytes).await
             }
             Message::Text(text) => {
-                self.pace(text.len()).await;
                 let parsed = AgentMessage::parse(&text).map_err(Refusal::from);
                 drop(text);
                 match parsed {
@@ -245,16 +257,12 @@ impl Session<'_> {
         }
     }
 
-    /// Reads no faster than the stated rate, with a second's worth at once.
-    async fn pace(&mut self, bytes: usize) {
-        let rate = self.limits.bytes_per_second as f64;
-        let now = Instant::now();
-        let (then, left) = self.budget;
-        let left = (left + (now - then).as_secs_f64() * rate).min(rate) - bytes as f64;
-        self.budget = (now, left);
-        if left < 0.0 {
+    /// Reads no faster than the stated rates, with a second's worth at once.
+    async fn pace(&mut self, messages: u32, bytes: usize) {
+        let wait = self.share.took(messages, bytes);
+        if !wait.is_zero() {
             self.ingest.metrics.refuse(&ErrorCode::RATE_EXCEEDED);
-            tokio::time::sleep(Duration::from_secs_f64((-left / rate).min(5.0))).await;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -327,6 +335,11 @@ impl Session<'_> {
 
     /// A batch of columns.
     async fn records(&mut self, bytes: Bytes) -> Result<(), End> {
+        // What it unpacks to is what it costs.
+        let unpacked = Header::read(&bytes).map_err(Refusal::from)?.body_bytes();
+        let unpacked = unpacked.min(self.limits.body_bytes);
+        self.pace(0, unpacked.saturating_sub(bytes.len())).await;
+        let _turn = if unpacked > LARGE { self.ingest.large.acquire().await.ok() } else { None };
         let frame = Frame::decode(&bytes, &self.limits).map_err(Refusal::from)?;
         if frame.first_seq() == 0 || frame.last_seq() >= LAST_SEQ {
             let text = "sequence numbers are 1 and up, below 2^62";
@@ -384,16 +397,16 @@ impl Session<'_> {
         }
         let frame = &arrived.frame;
         // The queue also holds what the frame's events become: reserve by what it unpacks to.
-        let place = log
-            .reserve(length + frame.body_bytes() + 256)
-            .await
-            .map_err(|error| refusal_of(&error))?;
+        let reserved = length + frame.body_bytes() + 256;
+        let place = log.reserve(reserved).await.map_err(|error| refusal_of(&error))?;
         let now_us = self.ingest.deployments.now_us();
         let (count, last_seq) = (frame.header().count as usize, frame.last_seq());
         match self.entry.submit(self.link.session, log, place, arrived, now_us) {
             Ok(folded) => {
                 let prompt = is_prompt(count, length);
-                self.in_flight.push_back(InFlight { last_seq, queued: Instant::now(), prompt });
+                let queued = Instant::now();
+                self.in_flight.push_back(InFlight { last_seq, bytes: reserved, queued, prompt });
+                self.waiting += reserved;
                 let metrics = &self.ingest.metrics;
                 metrics.frames.add(1);
                 metrics.records.add(folded.records);

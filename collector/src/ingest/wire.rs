@@ -13,6 +13,15 @@ const POLICY: u16 = 1008;
 const AGAIN: u16 = 1013;
 const NORMAL: u16 = 1000;
 
+/// What a message holds.
+pub(super) fn message_bytes(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
 /// The link is of no use any more.
 #[derive(Debug)]
 pub(super) struct Gone;
@@ -41,12 +50,8 @@ impl Wire {
     pub(super) async fn next(&mut self) -> Result<Message, Option<Refusal>> {
         match self.socket.recv().await {
             Some(Ok(message)) => {
-                let bytes = match &message {
-                    Message::Text(text) => text.len(),
-                    Message::Binary(bytes) => bytes.len(),
-                    Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 0,
-                };
-                if bytes > self.message_bytes { Err(Some(self.too_large())) } else { Ok(message) }
+                let large = message_bytes(&message) > self.message_bytes;
+                if large { Err(Some(self.too_large())) } else { Ok(message) }
             }
             Some(Err(error)) => {
                 let inner = error.into_inner();

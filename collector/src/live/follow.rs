@@ -1,21 +1,20 @@
 //! One subscription: a snapshot, then what changed.
 
+use super::Live;
 use super::message::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, Snapshot, Subscribe,
     WindowDelta, WindowSnapshot,
 };
+use super::outlet::{Gone, Outlet};
 use super::tail::Tail;
-use super::{Live, socket};
 use crate::deployment::Entry;
 use crate::log::LogError;
-use axum::extract::ws::Message;
-use bytes::Bytes;
 use deckport_protocol::rows::Row;
 use deckport_protocol::{ErrorCode, Refusal, Scope};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// A board changes no more often than this for its viewers, and the less often the more of it changes: nobody reads dozens of
@@ -30,26 +29,12 @@ const WINDOW_PACE: Duration = Duration::from_millis(16);
 const TOTAL_PACE: Duration = Duration::from_millis(100);
 const WINDOW_ROWS: u64 = 500;
 const PAGE_BYTES: usize = 1024 * 1024;
+/// Read at once for a viewer that replays, and taken at once of what is in memory anyway.
 const REPLAY_BYTES: usize = 512 * 1024;
+const RECENT_BYTES: usize = 64 * 1024;
 const CREDITS: usize = 10_000;
 /// No stream has so many records; a cursor beyond is at the end.
 const BEYOND: u64 = 1 << 62;
-
-/// What waits for the socket.
-#[derive(Debug)]
-pub(super) enum Out {
-    Text(LiveMessage),
-    Frame(LiveMessage, Bytes),
-}
-
-impl Out {
-    pub(super) fn into_messages(self) -> Vec<Message> {
-        match self {
-            Self::Text(message) => vec![socket::text(&message)],
-            Self::Frame(message, bytes) => vec![socket::text(&message), Message::Binary(bytes)],
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
@@ -118,7 +103,7 @@ pub(super) struct Subscription {
     pub(super) scope: Scope,
     pub(super) subscribe: Subscribe,
     pub(super) control: Arc<Control>,
-    pub(super) out: mpsc::Sender<Out>,
+    pub(super) out: Outlet,
 }
 
 /// Why a subscription ends.
@@ -126,6 +111,12 @@ pub(super) enum End {
     /// The socket is gone.
     Gone,
     Refused(Refusal),
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
 }
 
 impl From<LogError> for End {
@@ -168,7 +159,7 @@ impl Subscription {
     }
 
     pub(super) async fn send(&self, message: LiveMessage) -> Result<(), End> {
-        self.out.send(Out::Text(message)).await.map_err(|_| End::Gone)
+        Ok(self.out.say(&message).await?)
     }
 
     pub(super) async fn snapshot(&self, cursor: u64, data: Snapshot) -> Result<(), End> {
@@ -267,6 +258,7 @@ impl Subscription {
         let mut moved = self.control.moved.subscribe();
         let mut place = self.control.now();
         durable.mark_unchanged();
+        let turn = self.out.turn().await?;
         let first = self.rows(entry, &tail, place, None).await?;
         let mut sent_total = first.total;
         let mut sent_seq = first.seq;
@@ -274,6 +266,7 @@ impl Subscription {
         let (total_rows, follow, from) = (first.total, place.follow, first.from);
         let data = WindowSnapshot { total_rows, follow, from, rows: first.rows };
         self.snapshot(first.seq, Snapshot::Window(data)).await?;
+        drop(turn);
         loop {
             let mut whole = false;
             // Dropping a branch is safe: both only wake.
@@ -289,6 +282,7 @@ impl Subscription {
             }
             // Without credit changes gather, and the next delta has them all.
             let credit = self.control.credits.acquire().await.map_err(|_| End::Gone)?;
+            let turn = self.out.turn().await?;
             let began = Instant::now();
             // First the calls, then what they call for: a move in between is seen twice, not never.
             moved.mark_unchanged();
@@ -309,6 +303,7 @@ impl Subscription {
             let delta =
                 WindowDelta { total_rows: sent_total, rows: window.rows, from: window.from };
             self.delta(sent_seq, Delta::Window(delta)).await?;
+            drop(turn);
             let pace = if shown || whole { WINDOW_PACE } else { TOTAL_PACE };
             // A viewer that moves is not kept waiting.
             tokio::select! {
@@ -331,9 +326,11 @@ impl Subscription {
         // Goal: every frame behind the cursor, in order, from memory or the store. Exit: the stream ended.
         loop {
             durable.mark_unchanged();
-            let frames = match entry.recent(cursor + 1, REPLAY_BYTES) {
+            let mut _turn = None;
+            let frames = match entry.recent(cursor + 1, RECENT_BYTES) {
                 Some(frames) => frames,
                 None => {
+                    _turn = Some(self.out.turn().await?);
                     if caught_up {
                         self.live.metrics.lag_fallbacks.add(1);
                     }
@@ -346,8 +343,7 @@ impl Subscription {
                 let (first_seq, last_seq) = (stored.first_seq, stored.last_seq);
                 let received_at = stored.received_at;
                 let head = LiveMessage::Frame { id, first_seq, last_seq, received_at };
-                let out = Out::Frame(head, stored.payload.clone());
-                self.out.send(out).await.map_err(|_| End::Gone)?;
+                self.out.pass_on(&head, stored.payload.clone()).await?;
                 cursor = last_seq;
             }
             if !none {

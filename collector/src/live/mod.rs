@@ -7,6 +7,7 @@
 
 mod follow;
 mod message;
+mod outlet;
 mod searching;
 mod socket;
 mod tail;

@@ -1,21 +1,21 @@
 //! One viewer's socket: subscriptions come and go on it.
 
 use super::Live;
-use super::follow::{Control, Out, Subscription};
+use super::follow::{Control, Subscription};
 use super::message::{LiveMessage, ViewerMessage};
+use super::outlet::{Outlet, outlet};
 use crate::auth::{Pass, RAW};
+use crate::places::Turns;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Messages that wait for a viewer to read.
-const WAITING: usize = 32;
 /// What waits goes out together, up to about so many messages: each flush is a call of the system and wakes the viewer.
 const TOGETHER: usize = 64;
 
@@ -25,7 +25,7 @@ struct Running {
 }
 
 pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass: Pass) {
-    let (out, mut outgoing) = mpsc::channel::<Out>(WAITING);
+    let (out, mut outgoing) = outlet();
     let mut running: HashMap<u64, Running> = HashMap::new();
     let mut tasks: JoinSet<u64> = JoinSet::new();
     let all = CancellationToken::new();
@@ -35,11 +35,15 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
     let mut ping = tokio::time::interval(bounds.viewer_ping);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let mut turns = Turns::new(bounds.viewer_messages, heard);
+    let mut read_from = heard;
     let hello = LiveMessage::Hello {
         server_epoch: live.server_epoch,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut next: Option<Vec<Message>> = Some(vec![text(&hello)]);
+    // What is being sent still takes up its room.
+    let mut rooms = Vec::new();
     // Goal: pass on what subscriptions have. Exits: the viewer is gone or stopped reading, or we stop.
     let why = loop {
         if let Some(messages) = next.take() {
@@ -53,7 +57,9 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
                 }
                 tokio::time::timeout(bounds.send_time, socket.flush()).await
             };
-            match sent.await {
+            let sent = sent.await;
+            rooms.clear();
+            match sent {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => break "",
                 Err(_) => {
@@ -66,12 +72,14 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
         tokio::select! {
             () = stop.cancelled() => break "unavailable",
             _ = pass.ended() => break "revoked",
-            Some(message) = outgoing.recv() => {
-                let mut messages = message.into_messages();
+            Some(out) = outgoing.recv() => {
+                let mut messages = out.messages;
+                rooms.push(out.room);
                 while messages.len() < TOGETHER
-                    && let Ok(message) = outgoing.try_recv()
+                    && let Ok(out) = outgoing.try_recv()
                 {
-                    messages.extend(message.into_messages());
+                    messages.extend(out.messages);
+                    rooms.push(out.room);
                 }
                 next = Some(messages);
             }
@@ -82,8 +90,11 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
                     running.remove(&id);
                 }
             },
-            message = socket.recv() => {
+            // What comes too fast stays in the socket.
+            () = tokio::time::sleep_until(read_from), if read_from > Instant::now() => {}
+            message = socket.recv(), if read_from <= Instant::now() => {
                 heard = Instant::now();
+                read_from = heard + turns.promise(cost(&message), heard);
                 match message {
                     Some(Ok(Message::Text(body))) => {
                         match serde_json::from_str::<ViewerMessage>(&body) {
@@ -126,6 +137,15 @@ pub(super) async fn serve(live: Live, mut socket: WebSocket, actor: Actor, pass:
     let _ = tokio::time::timeout(bounds.header_time, socket.send(close)).await;
 }
 
+/// In messages: a subscription is answered with a page or a search.
+fn cost(message: &Option<Result<Message, axum::Error>>) -> u32 {
+    const SUBSCRIBE: u32 = 16;
+    match message {
+        Some(Ok(Message::Text(body))) if body.contains("subscribe") => SUBSCRIBE,
+        _ => 1,
+    }
+}
+
 pub(super) fn text(message: &LiveMessage) -> Message {
     Message::Text(serde_json::to_string(message).unwrap_or_default().into())
 }
@@ -136,7 +156,7 @@ fn handle(
     message: ViewerMessage,
     running: &mut HashMap<u64, Running>,
     tasks: &mut JoinSet<u64>,
-    out: &mpsc::Sender<Out>,
+    out: &Outlet,
     all: &CancellationToken,
 ) -> Option<LiveMessage> {
     match message {

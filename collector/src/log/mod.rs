@@ -182,6 +182,7 @@ impl Log {
             event_bytes: WIDE,
             unacked_bytes: WIDE,
             bytes_per_second: u64::MAX,
+            messages_per_second: u32::MAX,
             transients_per_second: u32::MAX,
         };
         if store.has_a_past() {

@@ -4,12 +4,12 @@
 //! connections and buffers of the same size.
 
 use crate::Args;
-use crate::report::{Figure, Report};
 use anyhow::{Context as _, Result, ensure};
 use deckport_agent::state::State;
 use deckport_protocol::message::CollectorMessage;
 use deckport_tests::Collector;
 use deckport_tests::measure::{cpu_of, resident};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::spools::{answer, greet, meta_of, target};
 use deckport_tests::wait::{LONG, eventually, pause};
 use futures_util::{SinkExt as _, StreamExt as _};

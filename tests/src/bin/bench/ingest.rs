@@ -5,12 +5,12 @@
 //! merging are part of what a line costs.
 
 use crate::corpus::{CONSOLES, Corpus};
-use crate::report::{Figure, Report};
 use crate::stored::{self, Stored};
 use crate::{Args, baseline, rsyslog};
 use anyhow::{Context as _, Result, ensure};
 use deckport_tests::api::Api;
 use deckport_tests::measure::{Spread, cpu_here, cpu_of, median, peak, probe_disk};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::{Collector, spools};
 use std::path::Path;
 use std::sync::Arc;

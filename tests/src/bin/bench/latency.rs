@@ -5,10 +5,10 @@
 //! the disk, the spool's and the collector's.
 
 use crate::Args;
-use crate::report::{Figure, Report};
 use anyhow::{Result, ensure};
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
 use deckport_tests::printing::{Consoles, Load};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::stamped::{Came, Follower, boot_us};
 use deckport_tests::steady::Watch;
 use deckport_tests::{Agent, Collector};

@@ -11,7 +11,6 @@ mod ingest;
 mod latency;
 mod overhead;
 mod pages;
-mod report;
 mod rsyslog;
 mod search;
 mod stored;
@@ -21,7 +20,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use corpus::Corpus;
 use deckport_tests::measure;
-use report::Report;
+use deckport_tests::report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
 //! What wrapping costs the installation: the same command under a terminal, alone and wrapped.
 
 use crate::Args;
-use crate::report::{Figure, Report};
 use anyhow::{Result, ensure};
 use deckport_tests::measure::{median, probe_disk};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::{Agent, Call, Collector, programs, pty};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
 //! The rows page of a long log, as a viewer asks for it over HTTP.
 
 use crate::Args;
-use crate::report::{Figure, Report};
 use anyhow::{Result, ensure};
 use deckport_tests::Collector;
 use deckport_tests::api::Api;
 use deckport_tests::dice::Dice;
 use deckport_tests::measure::{Spread, median, ms, probe_disk};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::spools;
 use std::path::Path;
 use std::time::Instant;

@@ -5,7 +5,6 @@
 
 use crate::Args;
 use crate::ingest::Lines;
-use crate::report::{Figure, Report};
 use crate::stored;
 use anyhow::{Context as _, Result, ensure};
 use deckport_protocol::Level;
@@ -13,6 +12,7 @@ use deckport_protocol::rows::{RowKind, TextOf};
 use deckport_tests::api::Api;
 use deckport_tests::measure::{Spread, ms, peak};
 use deckport_tests::programs::installed;
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::{Collector, spools};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;

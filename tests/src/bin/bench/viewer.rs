@@ -4,7 +4,6 @@
 //! stands on the screen.
 
 use crate::Args;
-use crate::report::{Figure, Report};
 use anyhow::{Context as _, Result, ensure};
 use deckport_tests::api::Api;
 use deckport_tests::desktop::probe::{Probe, Shown};
@@ -12,6 +11,7 @@ use deckport_tests::desktop::{Session, until};
 use deckport_tests::dice::Dice;
 use deckport_tests::measure::{Spread, median, probe_disk, resident};
 use deckport_tests::printing::{Consoles, Load};
+use deckport_tests::report::{Figure, Report};
 use deckport_tests::stamped::boot_us;
 use deckport_tests::steady::Watch;
 use deckport_tests::{Agent, Call, Process, programs};

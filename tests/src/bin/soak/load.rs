@@ -47,8 +47,9 @@ pub(crate) fn run(dir: &Path, short: bool, consoles: usize) -> Result<()> {
     let (memory, took, acks, slow_lines) = std::thread::scope(|scope| {
         let printing = scope.spawn(|| {
             runtime.block_on(async {
-                let consoles = (0..consoles)
-                    .map(|number| spools::print(dir, number, &texts, &collector, pace));
+                let target = spools::target(&collector)?;
+                let consoles =
+                    (0..consoles).map(|number| spools::print(dir, number, &texts, &target, pace));
                 let acks = futures_util::future::try_join_all(consoles).await?;
                 anyhow::Ok(acks.concat())
             })
@@ -93,6 +94,7 @@ pub(crate) fn run(dir: &Path, short: bool, consoles: usize) -> Result<()> {
     ensure!(records == expected as f64, "{records} records came, not {expected}");
     let peak = peak(pid)? as f64 / MIB;
     collector.stop()?;
+    let acks = acks.iter().map(|frame| frame.took_ms).collect();
     let (took, acks) = (Spread::of(took), Spread::of(acks));
     println!(
         "{consoles} consoles × {RATE} lines/s for {} s: nothing lost, repeated, reordered",

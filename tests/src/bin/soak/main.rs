@@ -1,5 +1,6 @@
 //! `cargo xtask soak …`: the long forms of tests, with figures.
 
+mod attack;
 mod follow;
 mod load;
 mod viewer;
@@ -32,6 +33,12 @@ enum Command {
     NothingLost,
     /// A window follows 2,000 lines a second for ten minutes; every row is checked.
     Follow,
+    /// 10,000 idle sockets, slow senders, slow readers, floods of frames, requests and handshakes: acknowledgements of 32 honest
+    /// consoles on time, nothing lost, memory and files bounded, others still come in.
+    Attack,
+    /// The attackers of `attack`: what to do on standard input.
+    #[command(hide = true)]
+    Attackers,
     /// The app's window follows 2,000 lines a second for ten minutes; every row is checked, in the page.
     Viewer,
     /// 64 consoles × 1,000 lines/s for ten minutes, 20 viewers, 4 of them slow: no loss, acknowledgements and viewers on time,
@@ -57,6 +64,8 @@ fn main() -> Result<()> {
             println!("{report:#?}");
             Ok(())
         }
+        Command::Attack => attack::run(dir.path(), args.short),
+        Command::Attackers => attack::attackers(),
         Command::Follow => follow::run(dir.path(), args.short),
         Command::Viewer => viewer::run(dir.path(), args.short),
         Command::Load { consoles } => load::run(dir.path(), args.short, consoles),

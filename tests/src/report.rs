@@ -1,44 +1,44 @@
 //! The one table that is printed.
 
+use crate::measure::Spread;
+use crate::steady::Slow;
 use anyhow::Result;
-use deckport_tests::measure::Spread;
-use deckport_tests::steady::Slow;
 use serde_json::json;
 
 /// What a figure must reach.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
+pub enum Target {
     AtLeast(f64),
     AtMost(f64),
 }
 
 /// One figure.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
-    pub(crate) what: String,
-    pub(crate) unit: &'static str,
-    pub(crate) value: f64,
+pub struct Figure {
+    pub what: String,
+    pub unit: &'static str,
+    pub value: f64,
     /// What it is compared with, measured in the same run.
-    pub(crate) baseline: Option<(&'static str, f64)>,
-    pub(crate) target: Option<Target>,
+    pub baseline: Option<(&'static str, f64)>,
+    pub target: Option<Target>,
 }
 
 impl Figure {
-    pub(crate) fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { what: what.into(), unit, value, baseline: None, target: None }
     }
 
-    pub(crate) fn beside(mut self, what: &'static str, value: f64) -> Self {
+    pub fn beside(mut self, what: &'static str, value: f64) -> Self {
         self.baseline = Some((what, value));
         self
     }
 
-    pub(crate) fn at_least(mut self, target: f64) -> Self {
+    pub fn at_least(mut self, target: f64) -> Self {
         self.target = Some(Target::AtLeast(target));
         self
     }
 
-    pub(crate) fn at_most(mut self, target: f64) -> Self {
+    pub fn at_most(mut self, target: f64) -> Self {
         self.target = Some(Target::AtMost(target));
         self
     }
@@ -54,25 +54,25 @@ impl Figure {
 
 /// All figures of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     figures: Vec<Figure>,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, figure: Figure) {
+    pub fn add(&mut self, figure: Figure) {
         eprintln!("  {}: {} {}", figure.what, number(figure.value), figure.unit);
         self.figures.push(figure);
     }
 
     /// The disk, beside the durable figures that follow.
-    pub(crate) fn probe(&mut self, row: &str, probe: &Spread) {
+    pub fn probe(&mut self, row: &str, probe: &Spread) {
         self.add(Figure::new(format!("{row}: disk probe p50"), probe.at(0.5), "ms"));
         self.add(Figure::new(format!("{row}: disk probe p99"), probe.at(0.99), "ms"));
     }
 
     /// How steady the machine was, behind the figures of a row, and what of them is left without the lines that were printed in
     /// a slow phase of the machine or just before. The targets are for all lines.
-    pub(crate) fn slow(&mut self, row: &str, slow: &Slow, steady: &Spread) {
+    pub fn slow(&mut self, row: &str, slow: &Slow, steady: &Spread) {
         let share = format!("{row}: the machine ran at less than a quarter of its speed for");
         self.add(Figure::new(share, 100.0 * slow.share, "%"));
         for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
@@ -81,11 +81,11 @@ impl Report {
         }
     }
 
-    pub(crate) fn missed(&self) -> bool {
+    pub fn missed(&self) -> bool {
         self.figures.iter().any(Figure::missed)
     }
 
-    pub(crate) fn print(&self) {
+    pub fn print(&self) {
         let mut lines =
             vec![["what", "this build", "baseline", "ratio", "target"].map(String::from)];
         for figure in &self.figures {
@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    pub(crate) fn json(&self) -> Result<String> {
+    pub fn json(&self) -> Result<String> {
         let figures = self.figures.iter().map(|figure| {
             json!({
                 "what": figure.what, "value": figure.value, "unit": figure.unit,
