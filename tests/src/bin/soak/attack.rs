@@ -42,6 +42,7 @@ pub(crate) fn run(dir: &Path, short: bool) -> Result<()> {
 }
 
 /// Attacks from another process, whose processor time is not the collector's: it gives way.
+#[expect(clippy::needless_pass_by_value, reason = "as whoever attacks in this process takes it")]
 fn elsewhere(attack: Attack) -> Result<Tallies> {
     let mut child = Command::new("nice")
         .args(["-n", "5"])
