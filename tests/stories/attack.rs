@@ -11,7 +11,7 @@ const PLAN: Plan = Plan {
     consoles: 4,
     rate: 20,
     before: 2,
-    attack: 16,
+    attack: 20,
     after: 2,
     addresses: 1,
     idle: 700,
@@ -40,8 +40,8 @@ fn many_who_mean_no_good_are_turned_away_and_the_honest_notice_nothing_lost() ->
     ensure!(outcome.joined.shut_out == 0 && outcome.logged_in.shut_out == 0, "{said}");
     ensure!(!outcome.joined.took.is_empty() && !outcome.logged_in.took.is_empty(), "{said}");
 
-    // No more of one address than it may have; the insiders have five others, the honest one more.
-    let others = PLAN.insiders * (PLAN.idle_each + 1) + 50;
+    // No more of the idle ones' address than it may have; the others are few.
+    let others = PLAN.insiders * (PLAN.idle_each + 1) + 8 * PLAN.strangers + 50;
     ensure!(outcome.during.held.strangers <= (512 + others) as f64, "{said}");
     ensure!(outcome.after.held.last_files <= outcome.before.held.files + 64, "{said}");
     let grown = outcome.during.held.memory.saturating_sub(outcome.before.held.last_memory);

@@ -9,6 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+/// The first address of those that are not idle.
+const OTHERS_FROM: usize = 100;
+
 /// What a stranger does, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -90,8 +93,11 @@ pub(super) fn set_out(
     let door = Door::new(attack.collector, attack.pin, address(0), None)?;
     let idle = (0..attack.idle).map(|number| Kind::IDLE[number % 3]);
     let others = Kind::OTHERS.into_iter().flat_map(|kind| vec![kind; attack.strangers]);
+    let addresses = usize::from(attack.addresses.max(1));
     for (number, kind) in idle.chain(others).enumerate() {
-        let door = door.from(address(number % usize::from(attack.addresses.max(1))));
+        // Not from where the idle ones are, who would make room for them.
+        let first = if Kind::IDLE.contains(&kind) { 0 } else { OTHERS_FROM };
+        let door = door.from(address(first + number % addresses));
         let notes = notes.clone();
         // They come within a few seconds, not in one instant: a machine cannot connect ten thousand times at once.
         let begin = Duration::from_millis(number as u64 % 3000);
