@@ -113,9 +113,18 @@ async function check(name, run) {
   console.log(`ok  ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
 }
 
-/** No hole and no repeat among the rows on screen. */
+/** No hole and no repeat among the rows on screen, as they are when a frame is painted. */
 async function assertContiguous(page) {
-  const rows = await page.$$eval(`${VIEWER} [data-row]`, (all) => all.map((row) => Number(row.dataset.row)));
+  const rows = await page.evaluate(
+    (viewer) =>
+      new Promise((resolve) => {
+        requestAnimationFrame(() => {
+          const all = document.querySelectorAll(`${viewer} [data-row]`);
+          resolve([...all].map((row) => Number(row.dataset.row)));
+        });
+      }),
+    VIEWER,
+  );
   rows.forEach((row, i) => assert.equal(row, rows[0] + i, `rows on screen: ${rows}`));
   return rows;
 }
