@@ -52,8 +52,10 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
     on.serve(state);
   }
 
-  const names = (page, selector) =>
-    page.$$eval(selector, (all) => all.map((one) => one.textContent.trim().replaceAll(/\s+/g, ' ')));
+  function names(page, selector) {
+    const text = (all) => all.map((one) => one.textContent.trim().replaceAll(/\s+/g, ' '));
+    return page.$$eval(selector, text);
+  }
 
   /** Opens the switcher by keyboard and chooses; `null` is all. */
   async function choose(page, name) {
@@ -114,17 +116,20 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
 
     await check('consoles are added to a venue in three presses, also where it is to be chosen', async () => {
       const page = await open('/live', { on });
+      let acts = 0;
+      const press = (key) => (acts++, page.keyboard.press(key));
+      const click = (what) => (acts++, page.click(what));
+      const chosen = () =>
+        page.waitForSelector('[data-testid=code-choices] option:checked', { state: 'attached' });
       await page.waitForSelector(VENUE);
-      await page.keyboard.press('a');
+      await click('main >> text=Add consoles');
       await page.waitForSelector('[data-testid=venue-choices] button');
-      await page.waitForSelector('[data-testid=code-choices] option:checked', { state: 'attached' });
+      await chosen();
       await look(page, 'add-consoles-venues');
-      await page.keyboard.press('Tab');
-      assert.equal(await focused(page), 'South');
-      // the way to it by keyboard is no press of its own for whoever points at it
-      await page.keyboard.press('Enter');
+      await click('[data-testid=venue-choices] button:has-text("South")');
       await page.waitForSelector(CODE);
-      await page.keyboard.press('Enter');
+      await press('Enter');
+      assert.equal(acts, 3);
       const line = await until('the line is copied', () =>
         page.evaluate(() => navigator.clipboard.readText()),
       );
@@ -137,17 +142,16 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
 
       // a venue that is looked at is chosen already
       await choose(page, 'North');
-      let presses = 0;
-      const press = (key) => (presses++, page.keyboard.press(key));
       await page.evaluate(() => document.activeElement?.blur());
+      acts = 0;
       await press('a');
-      await page.waitForSelector('[data-testid=code-choices] option:checked', { state: 'attached' });
+      await chosen();
       assert.equal(await page.$('[data-testid=venue-choices]'), null);
       await look(page, 'add-consoles-in-venue');
       await press('Enter');
       await page.waitForSelector(CODE);
       await press('Enter');
-      assert.equal(presses, 3);
+      assert.equal(acts, 3);
       await on.enrol('Aster 1', await page.textContent(CODE));
       assert.equal((await on.consoles()).get('Aster 1').venue, 'North');
       await page.context().close();
@@ -281,10 +285,10 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
       await page.click('[aria-label="Actions for Cy"]');
       await page.click('[role=menuitem]:has-text("Change…")');
       await page.check('[role=dialog] >> label:has-text("tournament director")');
-      assert.deepEqual(
-        await names(page, '[data-testid=single-venues] label:has-text("North") option'),
-        ['as in all: tournament director', 'admin'],
-      );
+      assert.deepEqual(await names(page, '[data-testid=single-venues] label:has-text("North") option'), [
+        'as in all: tournament director',
+        'admin',
+      ]);
       await page.context().close();
       const bea = (await on.get('/operators')).operators.find((one) => one.login === 'bea');
       assert.deepEqual([bea.everywhere, bea.venues], [null, { [ids.get('South')]: 'operator' }]);
@@ -320,7 +324,10 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
       }
       await page.keyboard.press('Control+k');
       await page.keyboard.type('aster');
-      await page.waitForSelector('.palette-empty');
+      await until('what was typed is looked for', async () => {
+        const found = await names(page, '.palette-item');
+        return found.length < 3 && !found.some((one) => other.test(one));
+      });
       await page.keyboard.press('Escape');
       // what she adds comes into her venue
       await page.goto(`${on.url}/#/fleet`);

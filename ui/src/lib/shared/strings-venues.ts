@@ -22,8 +22,6 @@ export const venues = {
   mixed: 'All venues',
   grouped: 'One venue after the other',
   only: 'Only',
-  showOnly: (name: string) => `Switch to ${name}`,
-  calm: 'Nothing is going on here.',
   actHere: (names: string) => `There is more that you may do in ${names}: switch there.`,
 
   elsewhereTitle: (name: string) => `This deployment is in ${name}`,
@@ -34,12 +32,13 @@ export const venues = {
 
   lead: 'A venue is a place with consoles. Operators may have a role in all of them or in single ones, and see nothing of the others.',
   only1: 'There is one. Add another, and everybody who has a role in all venues can choose between them.',
-  columns: { name: 'Venue', consoles: 'Consoles', needs: 'Deployments', actions: 'Actions' },
+  columns: { name: 'Venue', consoles: 'Consoles', actions: 'Actions' },
   consoles: (here: number, linked: number) =>
     here === 0 ? 'none yet' : `${consolesOf(here)}, ${count(linked)} linked`,
   consolesUnknown: 'not known',
   shown: 'on the screen',
   show: 'Show',
+  showOf: (name: string) => `Show ${name}`,
   rename: 'Rename',
   renameOf: (name: string) => `Rename ${name}`,
   renamed: (name: string) => `It is called ${name} now`,
