@@ -20,7 +20,7 @@ export const venues = {
 
   view: 'Show',
   mixed: 'All venues',
-  grouped: 'One venue after the other',
+  grouped: 'Grouped by venue',
   only: 'Only',
   actHere: (names: string) => `There is more that you may do in ${names}: switch there.`,
 
@@ -31,7 +31,7 @@ export const venues = {
   comesInto: (name: string) => `for ${name}`,
 
   lead: 'A venue is a place with consoles. Operators may have a role in all of them or in single ones, and see nothing of the others.',
-  only1: 'There is one. Add another, and everybody who has a role in all venues can choose between them.',
+  soleLead: 'There is one. Add another, and everybody who has a role in all venues can choose between them.',
   columns: { name: 'Venue', consoles: 'Consoles', actions: 'Actions' },
   consoles: (here: number, linked: number) =>
     here === 0 ? 'none yet' : `${consolesOf(here)}, ${count(linked)} linked`,
