@@ -228,6 +228,9 @@ export async function venueChecks({ check, open, look, picture, assertNotWide, D
       assert.equal((await page.$$(ROW)).length, 1);
       await page.goto(`${on.url}/#/deployments/${runs.south.id}`);
       await page.waitForSelector('[data-testid=elsewhere]:has-text("This deployment is in South")');
+      assert.equal(await page.$('text=This deployment is not on this collector'), null);
+      await page.reload();
+      await page.waitForSelector('[data-testid=elsewhere]:has-text("This deployment is in South")');
       await look(page, 'venues-elsewhere');
       await page.click('[data-testid=elsewhere] button');
       await page.waitForSelector('h1:has-text("Birch 2")');

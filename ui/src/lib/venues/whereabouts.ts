@@ -22,6 +22,8 @@ export async function whereIs(
 ): Promise<string | null | undefined> {
   const asked = (from: Api) => from.deployment(deployment).then(({ summary }) => summary.venue_id ?? '');
   if ((await asked(api).catch(() => undefined)) !== undefined) return null;
+  // of a connection that was not on the screen yet
+  if (!venues.known) await venues.load(api);
   if (venues.query === '' && !venues.several) return undefined;
   const places =
     venues.everywhere === null
