@@ -135,14 +135,13 @@ mod tests {
     #[test]
     fn a_place_is_a_venue_or_an_organisation_and_nothing_else() {
         let id = "00000000-0000-0000-0000-000000000001";
-        for place in [
-            String::new(),
-            format!("venue={id}"),
-            format!("venue={id}&organisation={id}"),
-        ] {
+        for place in [String::new(), format!("venue={id}"), format!("venue={id}&organisation={id}")]
+        {
             assert_eq!(check_place(&place), Ok(()), "{place}");
         }
-        for place in ["venue=", "venue", "ticket=abc", "venue=a b", "venue=ab#x", "venue=ab&ticket=cd"] {
+        for place in
+            ["venue=", "venue", "ticket=abc", "venue=a b", "venue=ab#x", "venue=ab&ticket=cd"]
+        {
             assert!(check_place(place).is_err(), "{place}");
         }
         assert!(check_place(&format!("venue={}", "a".repeat(LONGEST_PLACE))).is_err());
