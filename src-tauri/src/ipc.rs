@@ -162,9 +162,13 @@ fn deployment_in(path: &str) -> Option<&str> {
 }
 
 #[tauri::command]
-pub(crate) async fn live_open(desktop: State<'_, Desktop>, connection: String) -> Reply<u32> {
+pub(crate) async fn live_open(
+    desktop: State<'_, Desktop>,
+    connection: String,
+    place: String,
+) -> Reply<u32> {
     let connection = desktop.connections.get(&connection)?;
-    Ok(desktop.lives.open(&connection).await?)
+    Ok(desktop.lives.open(&connection, &place).await?)
 }
 
 #[tauri::command]

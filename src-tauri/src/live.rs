@@ -60,12 +60,16 @@ pub(crate) struct Lives {
 }
 
 impl Lives {
-    /// Opens a socket and gives its id.
-    pub(crate) async fn open(&self, connection: &Connection) -> Result<u32, ConnectionError> {
+    /// Opens a socket, in a place of the collector, and gives its id.
+    pub(crate) async fn open(
+        &self,
+        connection: &Connection,
+        place: &str,
+    ) -> Result<u32, ConnectionError> {
         if self.lock().len() >= MOST {
             return Err(ConnectionError::Refused("the page holds too many live sockets"));
         }
-        let (reading, writing) = socket::open(connection).await?;
+        let (reading, writing) = socket::open(connection, place).await?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sends, sending) = mpsc::channel(SENDS_WAITING);
         let (coming, messages) = mpsc::channel(WAITING);

@@ -74,7 +74,7 @@ async fn a_collector_elsewhere_is_added_left_and_found_again() {
     tokio::spawn(remote::keep(connection.clone(), remote, leave));
     stands(&connection, |standing| matches!(standing, Standing::Ready { .. })).await;
     // A live socket, as the operator.
-    let (_reading, _writing) = crate::connection::socket::open(&connection).await.unwrap();
+    let (_reading, _writing) = crate::connection::socket::open(&connection, "").await.unwrap();
 
     // It restarts under the app: the connection says so, and comes back by itself.
     there.shutdown().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_collector_elsewhere_is_added_left_and_found_again() {
     assert!(without_keyring(own.path()).open_kept().is_empty());
     let gone = http::fetch(&connection, http::Ask::get("/api/v1/info")).await.unwrap();
     assert_eq!(gone.status, 401, "the session there is over");
-    let live = crate::connection::socket::open(&connection).await;
+    let live = crate::connection::socket::open(&connection, "").await;
     assert_eq!(live.unwrap_err(), ConnectionError::Unauthorized);
     there.shutdown().await.unwrap();
 }

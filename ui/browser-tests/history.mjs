@@ -224,6 +224,7 @@ export async function historyChecks({ stage, check, open, look, assertNotWide, v
 
   await check('how long logs are kept is changed only after a look at what would go', async () => {
     const page = await open('/settings');
+    await page.waitForSelector('[data-testid=retention] input');
     const [age, failedAge] = await page.locator('[data-testid=retention] input').all();
     await age.fill('90');
     await failedAge.fill('30');

@@ -16,6 +16,7 @@ import { connectionChecks } from './connections.mjs';
 import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
 import { trustChecks } from './trust.mjs';
+import { venueChecks } from './venues.mjs';
 
 const here = resolve(fileURLToPath(import.meta.url), '..');
 const shots = resolve(process.env.DECKPORT_SCREENSHOTS ?? join(here, '../test-results'));
@@ -360,6 +361,8 @@ async function main() {
   await connectionChecks({ check, open, look, assertNotWide, DESK, PHONE });
 
   await trustChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
+
+  await venueChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 
   await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });
 

@@ -32,8 +32,9 @@ function install(shell) {
     };
   }
 
-  async function open({ connection }) {
-    const { body } = await ask({ connection, method: 'POST', path: '/api/v1/tickets' });
+  async function open({ connection, place }) {
+    const path = place === '' ? '/api/v1/tickets' : `/api/v1/tickets?${place}`;
+    const { body } = await ask({ connection, method: 'POST', path });
     const url = new URL('/ws/live', location.href);
     url.protocol = 'ws:';
     url.searchParams.set('ticket', JSON.parse(body).ticket);

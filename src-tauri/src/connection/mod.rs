@@ -47,6 +47,8 @@ pub(crate) enum ConnectionError {
     Broken(String),
     #[error("the collector does not know this login any more; log in again")]
     Unauthorized,
+    #[error("the collector does not let this login in there")]
+    Forbidden,
     /// An alarm, never a question: somebody else may stand in the collector's place.
     #[error(
         "another key answers at this address ({found}) than the one that was compared when it was added. Either the collector's data \
@@ -66,6 +68,7 @@ impl ConnectionError {
             ConnectionError::TooLarge(_) => "too_large",
             ConnectionError::Broken(_) => "broken",
             ConnectionError::Unauthorized => "unauthorized",
+            ConnectionError::Forbidden => "forbidden",
             ConnectionError::OtherKey { .. } => "other_key",
         }
     }
@@ -78,6 +81,7 @@ impl ConnectionError {
             ConnectionError::Unknown(_)
             | ConnectionError::Refused(_)
             | ConnectionError::Unauthorized
+            | ConnectionError::Forbidden
             | ConnectionError::OtherKey { .. }
             | ConnectionError::TooLarge(_) => false,
         }

@@ -165,7 +165,7 @@ async fn a_stream_that_ends_at_once_is_an_error_that_may_pass() {
 #[tokio::test]
 async fn a_live_socket_carries_text_and_bytes() {
     let connection = connection(Answer::Echo).await;
-    let (mut reading, mut writing) = socket::open(&connection).await.unwrap();
+    let (mut reading, mut writing) = socket::open(&connection, "").await.unwrap();
     writing.send("hello".into()).await.unwrap();
     assert_eq!(reading.next().await.unwrap(), Some(Received::Binary(b"hello".to_vec())));
     assert_eq!(reading.next().await.unwrap(), Some(Received::Text("you said hello".into())));
@@ -183,7 +183,7 @@ async fn the_page_fetches_all_that_has_come_and_then_why_it_ended() {
     let sent = Arc::new(AtomicUsize::new(0));
     let flood = Answer::Flood { messages: 100, bytes: 10, sent: sent.clone() };
     let (connection, lives) = (connection(flood).await, Lives::default());
-    let live = lives.open(&connection).await.unwrap();
+    let live = lives.open(&connection, "").await.unwrap();
     let mut numbers = Vec::new();
     let mut answers = 0;
     let ended = loop {
@@ -209,7 +209,7 @@ async fn a_page_that_fetches_nothing_holds_a_bounded_amount() {
     let sent = Arc::new(AtomicUsize::new(0));
     let flood = Answer::Flood { messages: 200, bytes: 100_000, sent: sent.clone() };
     let (connection, lives) = (connection(flood).await, Lives::default());
-    let live = lives.open(&connection).await.unwrap();
+    let live = lives.open(&connection, "").await.unwrap();
     let mut before = usize::MAX;
     while before != sent.load(Ordering::SeqCst) {
         before = sent.load(Ordering::SeqCst);
@@ -226,7 +226,7 @@ async fn a_page_that_fetches_nothing_holds_a_bounded_amount() {
 #[tokio::test]
 async fn closing_a_socket_ends_the_wait_for_it() {
     let (connection, lives) = (connection(Answer::Echo).await, Lives::default());
-    let live = lives.open(&connection).await.unwrap();
+    let live = lives.open(&connection, "").await.unwrap();
     let waiting = tokio::spawn({
         let lives = lives.clone();
         async move { lives.next(live).await }
@@ -235,9 +235,9 @@ async fn closing_a_socket_ends_the_wait_for_it() {
     lives.close(live);
     assert!(waiting.await.unwrap().is_err());
     for _ in 0..crate::live::MOST {
-        lives.open(&connection).await.unwrap();
+        lives.open(&connection, "").await.unwrap();
     }
-    assert!(lives.open(&connection).await.is_err(), "a page holds so many and no more");
+    assert!(lives.open(&connection, "").await.is_err(), "a page holds so many and no more");
 }
 
 #[tokio::test]

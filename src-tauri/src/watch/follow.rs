@@ -118,7 +118,7 @@ async fn subscription(
     wait: &mut Duration,
 ) -> Ended {
     let attempt = async {
-        let (mut reading, mut writing) = socket::open(connection).await?;
+        let (mut reading, mut writing) = socket::open(connection, "").await?;
         writing.send(SUBSCRIBE.to_owned()).await?;
         loop {
             let Some(received) = reading.next().await? else { return Err(Ended::Closed) };

@@ -96,9 +96,9 @@ export class FakeDesktop extends FakeHost {
     return super.request(connection, request);
   }
 
-  override async live(connection: string, handlers: Parameters<FakeHost['live']>[1]) {
+  override async live(connection: string, handlers: Parameters<FakeHost['live']>[1], place = '') {
     const refusal = this.refused.get(connection);
     if (refusal) throw refusal;
-    return super.live(connection, handlers);
+    return super.live(connection, handlers, place);
   }
 }

@@ -105,7 +105,7 @@ export type Answer = (request: HostRequest) => { status?: number; body: unknown 
 export class FakeHost implements Host {
   readonly kind: Host['kind'] = 'browser';
   requests: HostRequest[] = [];
-  sockets: { sent: Record<string, unknown>[]; handlers: LiveHandlers; closed: boolean }[] = [];
+  sockets: { sent: Record<string, unknown>[]; handlers: LiveHandlers; closed: boolean; place: string }[] = [];
   refuse: Error | null = null;
 
   constructor(public answer: Answer = () => ({ status: 404, body: {} })) {}
@@ -130,9 +130,9 @@ export class FakeHost implements Host {
     if (refusal) throw refusal;
   }
 
-  async live(_connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
+  async live(_connection: string, handlers: LiveHandlers, place = ''): Promise<LiveSocket> {
     if (this.refuse) throw this.refuse;
-    const socket = { sent: [] as Record<string, unknown>[], handlers, closed: false };
+    const socket = { sent: [] as Record<string, unknown>[], handlers, closed: false, place };
     this.sockets.push(socket);
     return {
       send: (text) => void socket.sent.push(JSON.parse(text) as Record<string, unknown>),

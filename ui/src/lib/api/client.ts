@@ -31,6 +31,8 @@ import type {
   Ordered,
   OrderWord,
   OperatorFields,
+  Organisation,
+  Organisations,
   ParsedQuery,
   People,
   Person,
@@ -49,6 +51,8 @@ import type {
   Signature,
   SignatureList,
   Templates,
+  Venue,
+  Venues,
 } from './types';
 
 export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
@@ -85,11 +89,23 @@ export function withQuery(path: string, query: Record<string, QueryValue>): stri
   return text ? `${path}?${text}` : path;
 }
 
+/** The path, meant in a place: `venue=ID`. */
+function placed(path: string, place: string): string {
+  return place === '' ? path : `${path}${path.includes('?') ? '&' : '?'}${place}`;
+}
+
 export class Api {
   constructor(
     readonly host: Host,
     readonly connection: string,
+    /** Where in the collector everything is seen and done: each request says it. */
+    private readonly place: { readonly query: string } = { query: '' },
   ) {}
+
+  /** The same collector, seen from somewhere else in it. */
+  elsewhere(query: string): Api {
+    return new Api(this.host, this.connection, { query });
+  }
 
   info(): Promise<Info> {
     return this.get('/api/v1/info');
@@ -226,8 +242,7 @@ export class Api {
   }
 
   downloadAudit(query: Record<string, QueryValue>, format: 'csv' | 'jsonl'): Promise<string | null> {
-    const path = withQuery('/api/v1/audit/export', { ...query, format });
-    return this.host.download(this.connection, path, `audit.${format}`);
+    return this.save(withQuery('/api/v1/audit/export', { ...query, format }), `audit.${format}`);
   }
 
   /** Who asks, and what they may do. */
@@ -285,12 +300,35 @@ export class Api {
     return this.send('POST', '/api/v1/api-tokens', token);
   }
 
+  /** Where one may do something, and what. */
+  venues(): Promise<Venues> {
+    return this.get('/api/v1/venues');
+  }
+
+  addVenue(name: string): Promise<Venue> {
+    return this.send('POST', '/api/v1/venues', { name });
+  }
+
+  renameVenue(id: string, name: string): Promise<Venue> {
+    return this.send('PUT', `/api/v1/venues/${encodeURIComponent(id)}`, { name });
+  }
+
+  /** For whoever has the collector itself. */
+  async organisations(): Promise<Organisation[]> {
+    return (await this.get<Organisations>('/api/v1/organisations')).organisations;
+  }
+
+  /** It has a first venue of the same name. */
+  addOrganisation(name: string): Promise<Organisation> {
+    return this.send('POST', '/api/v1/organisations', { name });
+  }
+
   cancel(id: string): Promise<Ordered> {
     return this.call({ method: 'POST', path: at(id, '/cancel') });
   }
 
   download(id: string, suggestedName: string): Promise<string | null> {
-    return this.host.download(this.connection, at(id, '/raw'), suggestedName);
+    return this.save(at(id, '/raw'), suggestedName);
   }
 
   /** The whole log or a range of it as a file; `raw` is the bytes of these rows. */
@@ -300,7 +338,7 @@ export class Api {
     range: RowRange | null,
     suggestedName: string,
   ): Promise<string | null> {
-    return this.host.download(this.connection, exportPath(id, format, range), suggestedName);
+    return this.save(exportPath(id, format, range), suggestedName);
   }
 
   /** What `downloadAs` saves, as text; for the clipboard, so keep the range small. */
@@ -310,7 +348,7 @@ export class Api {
 
   /** Everything of a run in one file, to be sent to whoever helps. */
   downloadBundle(id: string, suggestedName: string): Promise<string | null> {
-    return this.host.download(this.connection, at(id, '/bundle'), suggestedName);
+    return this.save(at(id, '/bundle'), suggestedName);
   }
 
   /** Who asks for the file that is to be taken in: the page itself, or the host. */
@@ -322,15 +360,19 @@ export class Api {
   /** Has the operator choose a run that `downloadBundle` saved, and takes it in; null when they chose none. */
   async importChosenRun(chosen: (name: string) => void): Promise<Imported | null> {
     if (!this.host.uploadChosen) throw new Error('this host asks for no files');
-    const answer = await this.host.uploadChosen(this.connection, IMPORT, chosen);
+    const answer = await this.host.uploadChosen(this.connection, placed(IMPORT, this.place.query), chosen);
     return answer && (JSON.parse(accepted(answer).body) as Imported);
   }
 
   /** Takes a run in that `downloadBundle` saved, here or elsewhere. */
   async importRun(file: Blob): Promise<Imported> {
     if (!this.host.upload) throw new Error('this host carries no files');
-    const answer = await this.host.upload(this.connection, IMPORT, file);
+    const answer = await this.host.upload(this.connection, placed(IMPORT, this.place.query), file);
     return JSON.parse(accepted(answer).body) as Imported;
+  }
+
+  private save(path: string, suggestedName: string): Promise<string | null> {
+    return this.host.download(this.connection, placed(path, this.place.query), suggestedName);
   }
 
   private send<T>(method: 'POST' | 'PUT', path: string, body: object): Promise<T> {
@@ -348,7 +390,8 @@ export class Api {
   }
 
   private async ask(request: HostRequest): Promise<HostResponse> {
-    return accepted(await this.host.request(this.connection, request));
+    const path = placed(request.path, this.place.query);
+    return accepted(await this.host.request(this.connection, { ...request, path }));
   }
 }
 

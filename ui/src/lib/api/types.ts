@@ -136,3 +136,9 @@ export type NewToken = Schemas['NewToken'];
 /** The one answer that has the token. */
 export type GivenToken = Schemas['GivenToken'];
 export type SecondFactor = Schemas['SecondFactor'];
+
+/** Where one may do something; a venue with what one may do there. */
+export type Venues = Schemas['Venues'];
+export type Venue = Schemas['VenueSeen'];
+export type Organisation = Schemas['Organisation'];
+export type Organisations = Schemas['Organisations'];

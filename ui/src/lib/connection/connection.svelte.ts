@@ -6,7 +6,7 @@
  * subscription is sent again and starts with a fresh snapshot, so a subscriber never has to know
  * that the link was lost. A link that is open but silent is noticed by ping and closed.
  */
-import { HostRefused, type Host, type LiveSocket } from '../host';
+import { HostRefused, type Host, type LiveHandlers, type LiveSocket } from '../host';
 import type { Refusal } from '../api/types';
 
 export type ConnectionState =
@@ -44,6 +44,18 @@ interface ServerMessage {
   server_epoch?: string;
 }
 
+/** Where in the collector one looks; it may be given up. */
+export interface Place {
+  /** As a request's query says it; empty for wherever one is at home. */
+  readonly query: string;
+  /** One is not let in there. True: another one was chosen, and is worth a try. */
+  leave(): boolean;
+}
+
+const HOME: Place = { query: '', leave: () => false };
+/** No role there, or no such place. */
+const NOT_THERE = new Set(['forbidden', 'not_found']);
+
 const FIRST_RETRY_MS = 300;
 const LAST_RETRY_MS = 10_000;
 const PING_EVERY_MS = 15_000;
@@ -75,6 +87,7 @@ export class LiveConnection {
   constructor(
     private readonly host: Host,
     readonly connection: string,
+    private readonly place: Place = HOME,
   ) {}
 
   start(): void {
@@ -101,6 +114,17 @@ export class LiveConnection {
       this.attempt = 0;
       this.state = { kind: 'connecting' };
     }
+    void this.open();
+  }
+
+  /** The place is another one: what is subscribed is told anew from there. */
+  reopen(): void {
+    if (this.state.kind === 'refused') return;
+    this.clearTimers();
+    this.socket?.close();
+    this.socket = null;
+    this.attempt = 0;
+    this.state = { kind: 'connecting' };
     void this.open();
   }
 
@@ -138,7 +162,7 @@ export class LiveConnection {
     const generation = ++this.generation;
     let socket: LiveSocket;
     try {
-      socket = await this.host.live(this.connection, {
+      const handlers: LiveHandlers = {
         message: (text) => {
           if (generation === this.generation) this.receive(text);
         },
@@ -147,9 +171,12 @@ export class LiveConnection {
           if (why.reason === 'refused') this.refuse(why.message, '');
           else this.lost();
         },
-      });
+      };
+      socket = await this.host.live(this.connection, handlers, this.place.query);
     } catch (cause) {
       if (generation !== this.generation) return;
+      // leaving opens it anew
+      if (cause instanceof HostRefused && NOT_THERE.has(cause.code) && this.place.leave()) return;
       if (cause instanceof HostRefused) this.refuse(cause.message, cause.code);
       else this.lost();
       return;

@@ -146,9 +146,9 @@ describe('connections', () => {
     vi.spyOn(host, 'request').mockImplementation(async (connection) => ({
       status: connection === 'a' ? 200 : 404,
       headers: {},
-      body: '{}',
+      body: JSON.stringify({ summary: { venue_id: 'v' } }),
     }));
-    expect((await connections.having('one'))?.id).toBe('a');
+    expect((await connections.having('one'))?.watched.id).toBe('a');
     connections.stop();
   });
 });

@@ -6,7 +6,9 @@
  */
 import type { Api } from '../api/client';
 import { messageOf } from '../api/message';
-import type { Console, Micros, NewInvitation } from '../api/types';
+import type { Console, Micros, NewInvitation, Venue } from '../api/types';
+import { atLeast } from '../operators/roles';
+import type { Venues } from '../venues/venues.svelte';
 import type { Consoles } from './consoles.svelte';
 import { before, joinedSince, type Before } from './joined';
 import { codeState } from './standing';
@@ -30,7 +32,7 @@ export class Adding {
   state = $state.raw<Making>({ kind: 'asking', back: null });
   templates = $state.raw<Templates>({ kind: 'loading' });
   template = $state('');
-  /** Null: the collector's own. */
+  /** The id of the venue that they come into; null: the only one, or not chosen yet. */
   venue = $state<string | null>(null);
   uses = $state<number | null>(1);
   ttl = $state<number>(LIFETIMES[0]);
@@ -64,7 +66,16 @@ export class Adding {
   constructor(
     private readonly api: Api,
     private readonly consoles: Consoles,
+    private readonly venues: Venues,
   ) {}
+
+  /** Where a code may be for; none where that is no question. The one that the newest code was for comes first. */
+  get choices(): Venue[] {
+    if (!this.venues.mixed) return [];
+    const newest = this.consoles.codes[0]?.venue;
+    const able = this.venues.list.filter(({ role }) => atLeast(role, 'operator'));
+    return [...able].sort((a, b) => Number(b.name === newest) - Number(a.name === newest));
+  }
 
   /** Begins anew, unless a code that still lets somebody in is at hand and nothing else is wanted. */
   async begin(now: Micros, template?: string): Promise<void> {
@@ -77,6 +88,7 @@ export class Adding {
     this.known = null;
     this.ids = [];
     this.uses = 1;
+    this.venue = null;
     await Promise.all([this.loadTemplates(template), this.learn()]);
   }
 
@@ -98,8 +110,10 @@ export class Adding {
     }
   }
 
-  async make(): Promise<void> {
+  /** For a venue, where there are several: for this one, or the one that the code before was for. */
+  async make(into: string | null = this.venue): Promise<void> {
     if (this.state.kind === 'making' || !this.usesValid) return;
+    this.venue = into;
     const { venue, uses, ttl, made: back } = this;
     this.state = { kind: 'making', from: this.state.kind === 'made' ? 'code' : 'choices', back };
     try {

@@ -4,6 +4,7 @@ import { FakeHost, NOW } from '../../test/fixtures';
 import { Api } from '../api/client';
 import { each } from './acting';
 import { Me } from '../operators/me.svelte';
+import { NOWHERE, Venues } from '../venues/venues.svelte';
 import { Adding } from './adding.svelte';
 import { Consoles } from './consoles.svelte';
 import { before, joinedSince } from './joined';
@@ -225,7 +226,7 @@ describe('adding', () => {
     const fake = new FakeConsoles();
     const api = new Api(new FakeHost(fake.answer), 'here');
     const consoles = new Consoles(api, new Me(api));
-    return { fake, consoles, adding: new Adding(api, consoles) };
+    return { fake, consoles, adding: new Adding(api, consoles, new Venues(NOWHERE, () => undefined)) };
   }
   const now = () => Date.now() * 1000;
 

@@ -66,7 +66,7 @@ describe('requests', () => {
     vi.spyOn(globalThis, 'fetch').mockResolvedValue(new Response('{}', { status: 401 }));
     const host = new BrowserHost('http://collector.test', sessionStorage);
     const handlers = { message: () => undefined, closed: () => undefined };
-    await expect(host.live('here', handlers)).rejects.toBeInstanceOf(HostRefused);
+    await expect(host.live('here', handlers, '')).rejects.toBeInstanceOf(HostRefused);
   });
 });
 

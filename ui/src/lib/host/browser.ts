@@ -77,6 +77,16 @@ function refusal(answer: HostResponse): Error {
   return new HostRefused(message, said.code, Number.isFinite(wait) ? wait : null);
 }
 
+/** The part of an address that says where in the collector something is meant. */
+function placeIn(url: URL): string {
+  const place = new URLSearchParams();
+  for (const name of ['venue', 'organisation']) {
+    const id = url.searchParams.get(name);
+    if (id !== null) place.set(name, id);
+  }
+  return place.toString();
+}
+
 export class BrowserHost implements Host {
   readonly kind = 'browser';
   readonly credentials: Credentials = {
@@ -143,8 +153,8 @@ export class BrowserHost implements Host {
     return { status: answer.status, headers: Object.fromEntries(answer.headers), body };
   }
 
-  async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
-    const ticket = await this.ticket(connection);
+  async live(connection: string, handlers: LiveHandlers, place: string): Promise<LiveSocket> {
+    const ticket = await this.ticket(connection, place);
     const url = new URL('/ws/live', this.origin);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     url.searchParams.set('ticket', ticket);
@@ -178,8 +188,8 @@ export class BrowserHost implements Host {
   }
 
   async download(connection: string, path: string, suggestedName: string): Promise<string | null> {
-    const ticket = await this.ticket(connection);
     const url = new URL(path, this.origin);
+    const ticket = await this.ticket(connection, placeIn(url));
     url.searchParams.set('ticket', ticket);
     const link = document.createElement('a');
     link.href = url.href;
@@ -198,9 +208,12 @@ export class BrowserHost implements Host {
     window.open(address, '_blank', 'noopener,noreferrer');
   }
 
-  private async ticket(connection: string): Promise<string> {
-    const answer = await this.request(connection, { method: 'POST', path: '/api/v1/tickets' });
-    if (answer.status === 401 || answer.status === 403) throw refusal(answer);
+  /** What is opened with it is in the place that it was asked for, whatever its own address says. */
+  private async ticket(connection: string, place: string): Promise<string> {
+    const path = place === '' ? '/api/v1/tickets' : `/api/v1/tickets?${place}`;
+    const answer = await this.request(connection, { method: 'POST', path });
+    // 404: there is no such place
+    if ([401, 403, 404].includes(answer.status)) throw refusal(answer);
     if (answer.status >= 400) throw new HostUnreachable(`the collector answered ${answer.status}`);
     const { ticket } = JSON.parse(answer.body) as { ticket: string };
     return ticket;

@@ -155,8 +155,8 @@ export class TauriHost implements Host {
     return answer && readable(answer);
   }
 
-  async live(connection: string, handlers: LiveHandlers): Promise<LiveSocket> {
-    const live = await told<number>('live_open', { connection });
+  async live(connection: string, handlers: LiveHandlers, place: string): Promise<LiveSocket> {
+    const live = await told<number>('live_open', { connection, place });
     let closed = false;
     void this.receive(live, handlers, () => closed);
     return {

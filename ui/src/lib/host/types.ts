@@ -144,8 +144,11 @@ export interface Host {
   readonly kind: 'desktop' | 'browser';
   connections(): Promise<Connection[]>;
   request(connection: string, request: HostRequest): Promise<HostResponse>;
-  /** Rejects with `HostRefused` when the collector does not accept the credentials. */
-  live(connection: string, handlers: LiveHandlers): Promise<LiveSocket>;
+  /**
+   * Rejects with `HostRefused` when the collector does not accept the credentials. `place`: where in the collector, as a request's
+   * query says it (`venue=ID`); empty for wherever one is at home.
+   */
+  live(connection: string, handlers: LiveHandlers, place: string): Promise<LiveSocket>;
   /** Saves what `path` answers as a file; resolves to where it went, or null when the operator backed out. */
   download(connection: string, path: string, suggestedName: string): Promise<string | null>;
   /** Posts a file as it is; there where the page itself can be given one. May take minutes. */

@@ -35,6 +35,12 @@ export class Fleet {
     this.subscription?.close();
   }
 
+  /** What is there is of another place than what will be told. */
+  forget(): void {
+    this.byId = new Map();
+    this.known = false;
+  }
+
   get(id: string): DeploymentSummary | undefined {
     return this.byId.get(id);
   }

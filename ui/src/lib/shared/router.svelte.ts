@@ -17,6 +17,7 @@ export type Route =
   | { name: 'signatures'; id: string | null }
   | { name: 'audit'; query: string }
   | { name: 'operators' }
+  | { name: 'venues' }
   /** `add`: the address that is offered for adding; null: nothing is added. */
   | { name: 'connections'; add: string | null }
   /** `at`: the section that somebody came for. */
@@ -32,6 +33,7 @@ export function parseRoute(hash: string): Route {
   const query = new URLSearchParams(search);
   if (parts[0] === 'settings') return { name: 'settings', at: query.get('at') };
   if (parts[0] === 'operators') return { name: 'operators' };
+  if (parts[0] === 'venues') return { name: 'venues' };
   if (parts[0] === 'fleet') return { name: 'fleet', find: query.get('find') ?? '' };
   if (parts[0] === 'connections') return { name: 'connections', add: query.get('add') };
   if (parts[0] === 'history') return { name: 'history', q: query.get('q') ?? '' };
@@ -114,6 +116,10 @@ export function auditLink(query = ''): string {
 
 export function operatorsLink(): string {
   return '#/operators';
+}
+
+export function venuesLink(): string {
+  return '#/venues';
 }
 
 /** With the address of a collector that is to be added. */

@@ -37,6 +37,7 @@ export const history = {
     outcome: 'Any outcome',
     console: 'Any console',
     template: 'Any template',
+    venue: 'Any venue',
   },
   chip: {
     time: 'Time',
@@ -44,6 +45,7 @@ export const history = {
     outcome: 'Outcome',
     console: 'Console',
     template: 'Template',
+    venue: 'Venue',
   },
   times: {
     hour: 'Last hour',

@@ -6,6 +6,7 @@ import { history, query } from './strings-history';
 import { discovered, listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
 import { connections, login, operators, roles } from './strings-trust';
+import { venues } from './strings-venues';
 
 export const t = {
   app: 'Deckport',
@@ -233,6 +234,7 @@ export const t = {
   roles,
   connections,
   operators,
+  venues,
   query,
   history,
   together,

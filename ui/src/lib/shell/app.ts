@@ -17,6 +17,8 @@ import type { Clock } from '../shared/clock.svelte';
 import type { Preferences } from '../shared/preferences.svelte';
 import type { Router } from '../shared/router.svelte';
 import type { Toasts } from '../shared/toasts.svelte';
+import type { Overview } from '../venues/overview.svelte';
+import type { Venues } from '../venues/venues.svelte';
 
 export interface App {
   host: Host;
@@ -29,6 +31,9 @@ export interface App {
   fleet: Fleet;
   /** Who the operator is there. */
   me: Me;
+  venues: Venues;
+  /** What needs somebody in the venues that are not shown. */
+  overview: Overview;
   consoles: Consoles;
   adding: Adding;
   known: KnownRuns;
@@ -42,6 +47,9 @@ export interface App {
   toasts: Toasts;
   /** Shows another collector. */
   switchTo(connection: string): void;
+  /** Shows another venue, or all (null). */
+  chooseVenue(venue: string | null): Promise<void>;
+  enterOrganisation(organisation: string): void;
   /** Null until the collector answered. */
   info(): Info | null;
   showShortcuts(): void;
@@ -56,12 +64,13 @@ export function shareable(host: Host, link: string): string {
   return `${location.origin}${location.pathname}${link}`;
 }
 
-const KEY = Symbol('app');
+/** Where a component finds what the app consists of. */
+export const APP = Symbol('app');
 
 export function provideApp(app: App): void {
-  setContext(KEY, app);
+  setContext(APP, app);
 }
 
 export function useApp(): App {
-  return getContext<App>(KEY);
+  return getContext<App>(APP);
 }

@@ -6,11 +6,23 @@ export const afterG: Record<string, string> = {
   b: '/together',
   f: '/signatures',
   o: '/operators',
+  v: '/venues',
   s: '/settings',
 };
 
 /** The keyboard, as the sheet shows it. The handlers stand with what they act on. */
-export const sheet: { title: string; keys: [string, string][] }[] = [
+export interface Keys {
+  title: string;
+  keys: [string, string][];
+}
+
+/** Where there are several venues. */
+export const venueKeys: [string, string][] = [
+  ['v', 'Choose a venue'],
+  ['g+v', 'Venues'],
+];
+
+export const sheet: Keys[] = [
   {
     title: 'Everywhere',
     keys: [
