@@ -133,6 +133,33 @@ pub struct OwnCertificate {
     pub key: PathBuf,
 }
 
+/// How a public authority is asked, by ACME (RFC 8555), for a certificate of the collector's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeConfig {
+    /// The address of the authority's directory.
+    pub directory: String,
+    /// Mail addresses that the authority may write to.
+    pub contacts: Vec<String>,
+    /// How often it is looked whether there is something to do.
+    pub look_every: Duration,
+    /// After a first failure; it doubles with each further one.
+    pub first_wait: Duration,
+}
+
+/// Let's Encrypt.
+pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+impl Default for AcmeConfig {
+    fn default() -> Self {
+        Self {
+            directory: ACME_DIRECTORY.to_owned(),
+            contacts: Vec::new(),
+            look_every: Duration::from_secs(60),
+            first_wait: Duration::from_secs(120),
+        }
+    }
+}
+
 /// What a collector is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -149,6 +176,10 @@ pub struct Config {
     pub names: Vec<String>,
     /// A certificate to show instead of one of the collector's own authority.
     pub certificate: Option<OwnCertificate>,
+    /// A public authority's certificate for those of `names` that are names.
+    pub acme: Option<AcmeConfig>,
+    /// Authorities (PEM) that are trusted beside this machine's own when servers elsewhere are asked something.
+    pub trust_ca: Option<PathBuf>,
     /// The venue's name, for people.
     pub venue: String,
     /// A connected console whose running deployment printed nothing for this long is silent.
@@ -170,6 +201,8 @@ impl Config {
             announce: true,
             names: Vec::new(),
             certificate: None,
+            acme: None,
+            trust_ca: None,
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),
             limits: Limits::default(),

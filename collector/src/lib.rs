@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod outgoing;
 pub mod query;
 pub mod search;
 pub mod server;
@@ -27,9 +28,10 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 19] = [
+pub const MODULES: [&str; 20] = [
     "config",
     "metrics",
+    "outgoing",
     "store",
     "query",
     "log",

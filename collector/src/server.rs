@@ -4,7 +4,7 @@
 //! arrive within a stated time, connections are bounded, and every one of them ends at shutdown. On one port TLS is spoken and,
 //! where that was said, plain HTTP: the first byte tells which.
 
-use crate::auth::{ConsoleCertificate, Peer, Remote};
+use crate::auth::{ConsoleCertificate, PROOF_PROTOCOL, Peer, Remote};
 use crate::config::Bounds;
 use crate::metrics::Metrics;
 use axum::Router;
@@ -186,6 +186,12 @@ impl Server {
                 return;
             }
         };
+        if stream.get_ref().1.alpn_protocol() == Some(PROOF_PROTOCOL) {
+            // A public authority, which has seen in the handshake what it came for.
+            let mut stream = stream;
+            let _ = tokio::time::timeout(self.bounds.send_time, stream.shutdown()).await;
+            return;
+        }
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let console = shown.and_then(ConsoleCertificate::read).map(Arc::new);
         let peer = Peer::Remote(Remote { from, at, encrypted: true, console: console.clone() });

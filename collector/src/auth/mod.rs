@@ -13,6 +13,7 @@
 //!   page could open a socket (upgrade) without a bearer token an Origin must be stated.
 //! * Tokens are compared in constant time and are never logged.
 
+pub mod acme;
 mod authority;
 pub mod enrolment;
 mod files;
@@ -22,17 +23,20 @@ mod local;
 mod lockout;
 pub mod operators;
 pub mod password;
+mod public;
 pub mod roll;
 mod tickets;
 mod tls;
 pub mod venues;
 
+pub use acme::{Acme, AcmeError};
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
 pub use guard::{Answer, Guarded, Need, Peer, RAW, Refused, Remote, guard};
 pub use local::{LocalToken, TokenError};
 pub use operators::Operators;
 pub use password::Passwords;
+pub use public::PROOF_PROTOCOL;
 pub use tickets::Tickets;
 pub use tls::{ConsoleCertificate, server as tls_server};
 pub use venues::Venues;
@@ -55,6 +59,8 @@ pub struct Auth {
     pub local: LocalToken,
     pub tickets: Tickets,
     pub authority: Arc<Authority>,
+    /// Where the collector has a public name.
+    pub acme: Option<Arc<Acme>>,
     pub enrolment: Enrolment,
     pub operators: Operators,
     pub venues: Arc<Venues>,

@@ -361,6 +361,19 @@ pub(crate) struct Serve {
     /// The key of that certificate (a file of PEM). Keep it when the certificate is renewed: consoles know the collector by it.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     certificate_key: Option<PathBuf>,
+    /// Get a certificate that every browser trusts for each --name that is public, by ACME, and renew it. Port 443 of each must lead
+    /// to this collector. By this the terms of the authority are agreed to. Consoles and apps notice nothing: the key stays.
+    #[arg(long, requires = "names", conflicts_with = "certificate")]
+    acme: bool,
+    /// The authority's directory.
+    #[arg(long, value_name = "URL", requires = "acme", default_value = deckport_collector::config::ACME_DIRECTORY)]
+    acme_directory: String,
+    /// Where the authority may write to; may be given several times.
+    #[arg(long = "acme-contact", value_name = "MAIL", requires = "acme")]
+    acme_contacts: Vec<String>,
+    /// Trust the authorities in this file (PEM) as well, when an ACME authority or a login provider is asked: a company's own.
+    #[arg(long, value_name = "FILE")]
+    trust_ca: Option<PathBuf>,
     /// The venue's name, for people.
     #[arg(long, default_value = "My venue")]
     venue: String,

@@ -2,7 +2,7 @@
 
 use super::Serve;
 use anyhow::Context as _;
-use deckport_collector::config::OwnCertificate;
+use deckport_collector::config::{AcmeConfig, OwnCertificate};
 use deckport_collector::{Collector, Config};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -30,6 +30,12 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
         .certificate
         .zip(options.certificate_key)
         .map(|(certificate, key)| OwnCertificate { certificate, key });
+    config.acme = options.acme.then(|| AcmeConfig {
+        directory: options.acme_directory,
+        contacts: options.acme_contacts,
+        ..AcmeConfig::default()
+    });
+    config.trust_ca = options.trust_ca;
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);
     config.bounds.wal_bytes = options.wal_bytes.unwrap_or(config.bounds.wal_bytes);
