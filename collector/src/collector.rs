@@ -4,8 +4,8 @@ use crate::analytics::signatures::Signatures;
 use crate::api::{App, IMPORTS, router};
 use crate::audit::{Audit, Entry, OpenAuditError};
 use crate::auth::{
-    Acme, AcmeError, Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords,
-    Tickets, TokenError, Venues, tls_server,
+    Acme, AcmeError, Auth, Authority, AuthorityError, Enrolment, Entering, LocalToken, OidcError,
+    Operators, Passwords, Provider, Tickets, TokenError, Venues, tls_server,
 };
 use crate::config::Config;
 use crate::content::Content;
@@ -51,6 +51,8 @@ pub enum StartError {
     Authority(#[from] AuthorityError),
     #[error(transparent)]
     Acme(#[from] AcmeError),
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error("TLS cannot be spoken")]
@@ -143,6 +145,7 @@ impl Collector {
         );
         let authority = Arc::new(authority?);
         let acme = public_certificate(&config, &authority)?;
+        let oidc = provider(&config)?;
         let enrolment =
             Enrolment::open(Arc::clone(&store), Arc::clone(&authority), Arc::clone(&audit)).await?;
         let tls = tls_server(&authority)?;
@@ -154,6 +157,8 @@ impl Collector {
             local,
             tickets,
             authority,
+            oidc,
+            entering: Entering::default(),
             acme: acme.clone(),
             enrolment,
             operators,
@@ -385,6 +390,13 @@ fn public_certificate(
     let names = host_names(config);
     let opened = Acme::open(acme, &config.data_dir, &names, authority, outgoing, clock)?;
     Ok(Some(Arc::new(opened)))
+}
+
+/// By whose word operators are let in, where that was said. It is asked when somebody comes, not now.
+fn provider(config: &Config) -> Result<Option<Provider>, StartError> {
+    let Some(oidc) = config.oidc.clone() else { return Ok(None) };
+    let outgoing = Outgoing::new(config.trust_ca.as_deref())?;
+    Ok(Some(Provider::new(oidc, outgoing, Arc::clone(&config.clock))?))
 }
 
 /// Renews the certificate long before it ends.

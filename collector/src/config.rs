@@ -3,7 +3,8 @@
 //! Everything that a test wants smaller, faster or repeatable is here as a value; nothing below reads
 //! the environment or the clock by itself.
 
-use deckport_protocol::Limits;
+use deckport_protocol::{Limits, Role};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -160,6 +161,47 @@ impl Default for AcmeConfig {
     }
 }
 
+/// Something that is not shown where values are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Itself, to be handed on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A provider of logins (OpenID Connect), and what its word counts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// Its address, as it names itself.
+    pub issuer: String,
+    pub client_id: String,
+    /// None: a public client.
+    pub client_secret: Option<Secret>,
+    /// What people call it; else the host of its address.
+    pub name: Option<String>,
+    /// To ask for beside `openid`, `email` and `profile`.
+    pub scopes: Vec<String>,
+    /// Whom it knows and nobody has added becomes an operator with this role; none: they stay out.
+    pub create: Option<Role>,
+    /// In which claim of its it says what somebody may do, by name or path; none: nowhere.
+    pub role_claim: Option<String>,
+    /// The most that a value of that claim allows.
+    pub roles: BTreeMap<String, Role>,
+}
+
 /// What a collector is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -178,6 +220,8 @@ pub struct Config {
     pub certificate: Option<OwnCertificate>,
     /// A public authority's certificate for those of `names` that are names.
     pub acme: Option<AcmeConfig>,
+    /// By whose word operators are let in, beside their passwords.
+    pub oidc: Option<OidcConfig>,
     /// Authorities (PEM) that are trusted beside this machine's own when servers elsewhere are asked something.
     pub trust_ca: Option<PathBuf>,
     /// The venue's name, for people.
@@ -202,6 +246,7 @@ impl Config {
             names: Vec::new(),
             certificate: None,
             acme: None,
+            oidc: None,
             trust_ca: None,
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),

@@ -212,8 +212,8 @@ async fn nobody_gets_a_proof_who_is_not_expected() {
 
 #[tokio::test]
 async fn what_cannot_be_asked_for_is_said_at_the_start() {
-    let dir = tempfile::tempdir().unwrap();
     let start = async |change: &dyn Fn(&mut Config)| {
+        let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path());
         config.acme = Some(AcmeConfig::default());
         config.names = vec![NAME.to_owned()];
@@ -228,8 +228,9 @@ async fn what_cannot_be_asked_for_is_said_at_the_start() {
     let plain = "http://acme.example/dir";
     let error = start(&|config| {
         config.acme = Some(AcmeConfig { directory: plain.into(), ..AcmeConfig::default() });
-    });
-    assert!(error.await.to_string().contains(plain));
+    })
+    .await;
+    assert!(error.to_string().contains(plain), "{error}");
     let error = start(&|config| config.trust_ca = Some("/nowhere/ca.pem".into())).await;
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     let own = OwnCertificate { certificate: "/a.pem".into(), key: "/a.key".into() };

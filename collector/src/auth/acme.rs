@@ -346,8 +346,14 @@ impl Acme {
             challenge.set_ready().await?;
         }
         let patience = RetryPolicy::new().backoff(1.3).timeout(Duration::from_secs(150));
-        if order.poll_ready(&patience).await? != OrderStatus::Ready {
-            return Err(refused(&mut order).await);
+        match order.poll_ready(&patience).await {
+            Ok(OrderStatus::Ready) => {}
+            Ok(status) => {
+                let name = "the order".to_owned();
+                let plain = AcmeError::Refused { name, why: format!("it is {status:?}") };
+                return Err(refused(&mut order).await.unwrap_or(plain));
+            }
+            Err(error) => return Err(refused(&mut order).await.unwrap_or(error.into())),
         }
         drop(proofs);
         order.finalize_csr(&self.authority.request(&self.names)?).await?;
@@ -399,9 +405,8 @@ impl Acme {
     }
 }
 
-/// What the authority found, in its own words.
-async fn refused(order: &mut Order) -> AcmeError {
-    let said = order.state().error.as_ref().map(ToString::to_string);
+/// What the authority found when it looked, in its own words.
+async fn refused(order: &mut Order) -> Option<AcmeError> {
     let mut all = order.authorizations();
     while let Some(Ok(mut authorization)) = all.next().await {
         // What was read before it looked says nothing of what it found.
@@ -412,11 +417,10 @@ async fn refused(order: &mut Order) -> AcmeError {
         let found = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
         if let Some(problem) = found {
             let why = problem.detail.clone().unwrap_or_else(|| problem.to_string());
-            return AcmeError::Refused { name, why };
+            return Some(AcmeError::Refused { name, why });
         }
     }
-    let name = "the order".to_owned();
-    AcmeError::Refused { name, why: said.unwrap_or_else(|| "no reason was given".to_owned()) }
+    None
 }
 
 /// Somebody else's words, for a line of log and for a page.

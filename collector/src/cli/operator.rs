@@ -12,11 +12,14 @@ const PATH: &str = "/api/v1/operators";
 
 pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
     match command {
-        OperatorCommand::Add { login, name, role, password_file, target } => {
+        OperatorCommand::Add { login, name, role, password_file, identity, target } => {
             let client = Client::new(&target)?;
-            let password = password(password_file.as_deref())?;
             let name = name.unwrap_or_else(|| login.clone());
-            let asked = json!({ "login": login, "name": name, "role": role, "password": password });
+            let mut asked = json!({ "login": login, "name": name, "role": role });
+            match identity {
+                Some(identity) => asked["identity"] = identity.into(),
+                None => asked["password"] = password(password_file.as_deref())?.into(),
+            }
             client.ask(Method::POST, PATH, Some(&asked)).await?;
             println!("{login} may log in, as {}.", role.replace('_', " "));
         }
@@ -39,7 +42,9 @@ pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
             let known = known.with_context(|| format!("nobody logs in as {login}"))?;
             let password = password(password_file.as_deref())?;
             let asked = json!({
-                "login": login, "name": known["name"], "role": known["role"], "password": password,
+                "login": login, "name": known["name"], "password": password,
+                // Where they have it: a role in one venue does not become one in all.
+                "role": known["everywhere"], "venues": known["venues"],
                 "disabled": !known["disabled_at"].is_null(),
                 "forget_second_factor": forget_second_factor,
             });

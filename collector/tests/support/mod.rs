@@ -5,6 +5,7 @@
 
 pub mod pebble;
 pub mod postgres;
+pub mod provider;
 
 use bytes::Bytes;
 use deckport_collector::{Collector, Config};

@@ -471,10 +471,62 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** How one logs in here, for a page that asks. */
+        get: operations["ways"];
         put?: never;
         /** Lets an operator in. Who has to wait is told for how long by `Retry-After` as well. */
         post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins a login at the provider. */
+        post: operations["begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the provider sends the browser back to; it goes on to the page. */
+        get: operations["callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Exchanges the code of a login that came back for a session. */
+        post: operations["session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -596,6 +648,24 @@ export interface paths {
         /** Changes somebody. A new password, or shutting them out, ends their sessions at once. */
         put: operations["change"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/organisations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All organisations of this collector. */
+        get: operations["organisations"];
+        put?: never;
+        /** Makes an organisation, with a first venue of the same name. */
+        post: operations["found"];
         delete?: never;
         options?: never;
         head?: never;
@@ -809,6 +879,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/venues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The venues where who asks may do something. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a venue. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/venues/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a venue another name. */
+        put: operations["rename"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/deploy/agent/{architecture}": {
         parameters: {
             query?: never;
@@ -969,6 +1074,10 @@ export interface components {
             key: components["schemas"]["Pin"] | null;
             sound: boolean;
         };
+        BeginLogin: {
+            /** @description The SHA-256, in base64url, of a word that the page keeps. */
+            challenge: string;
+        };
         /**
          * @description How the other run was found.
          * @enum {string}
@@ -1126,6 +1235,8 @@ export interface components {
             template: string;
             /** Format: int64 */
             updated_at: number;
+            /** @description Where it belongs. */
+            venue_id?: components["schemas"]["VenueId"];
             /** Format: int64 */
             warnings: number;
         };
@@ -1183,6 +1294,14 @@ export interface components {
             row: number | null;
             /** Format: int64 */
             seq: number | null;
+        };
+        FetchLogin: {
+            /** @description What logs in, for the list of sessions. */
+            client?: string | null;
+            /** @description As it came in the page's address. */
+            code: string;
+            /** @description The word whose hash the login was begun with. */
+            verifier: string;
         };
         /** @description The line where the runs part. */
         FirstDifference: {
@@ -1325,6 +1444,7 @@ export interface components {
             pin_short: string;
             /** Format: int32 */
             protocol: number;
+            public_certificate: components["schemas"]["PublicCertificate"] | null;
             server_epoch: components["schemas"]["ServerEpoch"];
             /** Format: int64 */
             started_at: number;
@@ -1364,7 +1484,7 @@ export interface components {
              * @description Consoles that it lets in: 1 unless said otherwise, at most 500.
              */
             uses?: number | null;
-            /** @description The venue's name; the collector's own when it is left out. */
+            /** @description The venue's name or id; the only one where it is left out. */
             venue?: string | null;
         };
         /** @description `POST /api/v1/join`: somebody typed a code at a console. */
@@ -1507,6 +1627,10 @@ export interface components {
             login: string;
             password: string;
         };
+        LoginBegun: {
+            /** @description Where the browser goes. */
+            authorize: string;
+        };
         /** @description A stretch of rows that holds errors or warnings. */
         Mark: {
             /** Format: int64 */
@@ -1560,6 +1684,9 @@ export interface components {
             operator: components["schemas"]["Person"] | null;
             role: components["schemas"]["Role"];
         };
+        NameFields: {
+            name: string;
+        };
         /** @description A code, and how to come with it. */
         NewInvitation: {
             /** @description Shown this once, to be typed at the console. */
@@ -1595,15 +1722,25 @@ export interface components {
         OperatorFields: {
             /** @description Nobody is let in with it. */
             disabled?: boolean;
+            /** @description Forgets as whom a provider knew them: for somebody who has another account there now. */
+            forget_identity?: boolean;
             /** @description Takes the second factor away: for somebody who lost their phone. */
             forget_second_factor?: boolean;
+            /**
+             * @description How a provider of logins knows them, where that is not their login: their e-mail address, or its own name for them (`sub`).
+             *     What was there stays where it is left out; empty takes it away.
+             */
+            identity?: string | null;
             /** @description What is typed to log in: letters, digits, `.`, `-`, `_`, `@`. */
             login: string;
             name: string;
             /** @description A new password; one that was there stays where it is left out. */
             password?: string | null;
-            /** @description In all venues of the organisation. */
-            role: components["schemas"]["Role"];
+            role?: components["schemas"]["Role"] | null;
+            /** @description More in single venues: a role by the venue's id. */
+            venues?: {
+                [key: string]: components["schemas"]["Role"];
+            };
         };
         /**
          * Format: uuid
@@ -1628,6 +1765,20 @@ export interface components {
         Ordered: {
             order_id: components["schemas"]["OrderId"];
         };
+        /** @description An organisation. */
+        Organisation: {
+            id: components["schemas"]["OrganisationId"];
+            name: string;
+        };
+        /**
+         * Format: uuid
+         * @description A tenant.
+         */
+        OrganisationId: string;
+        Organisations: {
+            /** @description By name. */
+            organisations: components["schemas"]["Organisation"][];
+        };
         /**
          * @description How a deployment ended.
          * @enum {string}
@@ -1648,11 +1799,21 @@ export interface components {
             created_at: number;
             /** Format: int64 */
             disabled_at: number | null;
+            everywhere: components["schemas"]["Role"] | null;
             id: components["schemas"]["OperatorId"];
+            /** @description How a login provider knows them, where that is not their login. */
+            identity: string | null;
             login: string;
             name: string;
+            /** @description A password lets them in; who was brought in by a login provider has none until somebody gives them one. */
+            password: boolean;
+            /** @description The most that they may do anywhere. */
             role: components["schemas"]["Role"];
             second_factor: boolean;
+            /** @description Roles in single venues, by their ids. */
+            venues: {
+                [key: string]: components["schemas"]["Role"];
+            };
         };
         Phase: {
             /** Format: int64 */
@@ -1739,6 +1900,30 @@ export interface components {
             to: number;
             /** @description In a sentence. */
             what: string;
+        };
+        /** @description How it stands with the certificate of a public authority. */
+        PublicCertificate: {
+            /** @description Who is asked: the address of the authority's directory. */
+            directory: string;
+            /**
+             * Format: int64
+             * @description When the one that is shown ends; none: the collector's own is shown to everybody.
+             */
+            ends_at: number | null;
+            /** @description Why the last try failed. */
+            failure: string | null;
+            /** @description For which names. */
+            names: string[];
+            /**
+             * Format: int64
+             * @description When it is tried again.
+             */
+            next_try_at: number | null;
+            /**
+             * Format: int64
+             * @description When it is renewed.
+             */
+            renew_at: number | null;
         };
         /** @description A piece of a query, in UTF-16 code units: `word`, `phrase`, `exact`, `regex`, `field`, `value`, `operator` or `bracket`. */
         QueryPart: {
@@ -2148,6 +2333,26 @@ export interface components {
             expires_at: number;
             ticket: string;
         };
+        /**
+         * Format: uuid
+         * @description A place with consoles; belongs to an organisation.
+         */
+        VenueId: string;
+        /** @description A venue, and what who asks may do there. */
+        VenueSeen: {
+            id: components["schemas"]["VenueId"];
+            name: string;
+            role: components["schemas"]["Role"];
+        };
+        Venues: {
+            everywhere: components["schemas"]["Role"] | null;
+            organisation: components["schemas"]["Organisation"];
+            /**
+             * @description Where who asks may do anything, by name. `venue=ID` in a request's address says that it is meant there; else it is meant
+             *     everywhere, or in the first one of who may not.
+             */
+            venues: components["schemas"]["VenueSeen"][];
+        };
         /** @description What was found. */
         Verified: {
             /**
@@ -2213,6 +2418,11 @@ export interface components {
             nonce?: number;
             /** @enum {string} */
             type: "ping";
+        };
+        /** @description How one logs in here. */
+        Ways: {
+            /** @description What the provider is called by whose word one comes in; none: only passwords count. */
+            oidc: string | null;
         };
         WindowDelta: {
             /**
@@ -3155,6 +3365,25 @@ export interface operations {
             };
         };
     };
+    ways: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ways"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -3165,6 +3394,116 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedIn"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BeginLogin"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginBegun"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    callback: {
+        parameters: {
+            query?: {
+                state?: string;
+                code?: string;
+                /** @description Who answers (RFC 9207). */
+                iss?: string;
+                error?: string;
+                error_description?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FetchLogin"];
             };
         };
         responses: {
@@ -3442,6 +3781,56 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    organisations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisations"];
+                };
+            };
+        };
+    };
+    found: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisation"];
+                };
+            };
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3834,6 +4223,97 @@ export interface operations {
                 };
             };
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Venues"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VenueSeen"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    rename: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["VenueId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VenueSeen"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
