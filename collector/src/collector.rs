@@ -4,8 +4,8 @@ use crate::analytics::signatures::Signatures;
 use crate::api::{App, IMPORTS, router};
 use crate::audit::{Audit, Entry, OpenAuditError};
 use crate::auth::{
-    Auth, Authority, AuthorityError, Enrolment, LocalToken, Operators, Passwords, Tickets,
-    TokenError, Venues, tls_server,
+    Acme, AcmeError, Auth, Authority, AuthorityError, Enrolment, Entering, LocalToken, OidcError,
+    Operators, Passwords, Provider, Tickets, TokenError, Venues, tls_server,
 };
 use crate::config::Config;
 use crate::content::Content;
@@ -16,6 +16,7 @@ use crate::ingest::{Ingest, Shares};
 use crate::live::Live;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
+use crate::outgoing::{Outgoing, TrustError};
 use crate::places::{allow_files, within};
 use crate::search::Search;
 use crate::server::{Server, Spoken};
@@ -49,6 +50,12 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error("TLS cannot be spoken")]
     Tls(#[from] rustls::Error),
     #[error("what is stored could not be read")]
@@ -142,6 +149,8 @@ impl Collector {
             config.clock.now_us() / 1_000_000,
         );
         let authority = Arc::new(authority?);
+        let acme = public_certificate(&config, &authority)?;
+        let oidc = provider(&config)?;
         let enrolment =
             Enrolment::open(Arc::clone(&store), Arc::clone(&authority), Arc::clone(&audit)).await?;
         let tls = tls_server(&authority)?;
@@ -149,7 +158,17 @@ impl Collector {
         let operators = Operators::open(Arc::clone(&store), passwords).await?;
         let tickets = Tickets::default();
         let venues = Arc::new(Venues::open(&store, &config.venue).await?);
-        let auth = Arc::new(Auth { local, tickets, authority, enrolment, operators, venues });
+        let auth = Arc::new(Auth {
+            local,
+            tickets,
+            authority,
+            oidc,
+            entering: Entering::default(),
+            acme: acme.clone(),
+            enrolment,
+            operators,
+            venues,
+        });
         let server_epoch = epoch(&store).await?;
         let log = Log::open(Arc::clone(&store), config.bounds.tail_bytes).await?;
         storage.spawn(log.clone().keep_sealing(storage_stop.clone()));
@@ -229,6 +248,9 @@ impl Collector {
             Arc::clone(&config),
             stop.clone(),
         ));
+        if let Some(acme) = acme {
+            tasks.spawn(acme.keep(Arc::clone(&audit), stop.clone()));
+        }
         tasks.spawn(Arc::clone(&audit).keep_up(stop.clone()));
         let (giving, until) = (Arc::clone(&deployments), stop.clone());
         tasks.spawn(async move { giving.keep_giving_space_back(until).await });
@@ -362,6 +384,26 @@ fn host_names(config: &Config) -> Vec<String> {
         _ => name.clone(),
     });
     named.chain(listened.map(|ip| ip.to_string())).collect()
+}
+
+/// What a public authority is asked for, where it is.
+fn public_certificate(
+    config: &Config,
+    authority: &Arc<Authority>,
+) -> Result<Option<Arc<Acme>>, StartError> {
+    let Some(acme) = config.acme.clone() else { return Ok(None) };
+    let outgoing = Outgoing::new(config.trust_ca.as_deref())?;
+    let (authority, clock) = (Arc::clone(authority), Arc::clone(&config.clock));
+    let names = host_names(config);
+    let opened = Acme::open(acme, &config.data_dir, &names, authority, outgoing, clock)?;
+    Ok(Some(Arc::new(opened)))
+}
+
+/// By whose word operators are let in, where that was said. It is asked when somebody comes, not now.
+fn provider(config: &Config) -> Result<Option<Provider>, StartError> {
+    let Some(oidc) = config.oidc.clone() else { return Ok(None) };
+    let outgoing = Outgoing::new(config.trust_ca.as_deref())?;
+    Ok(Some(Provider::new(oidc, outgoing, Arc::clone(&config.clock))?))
 }
 
 /// Renews the certificate long before it ends.

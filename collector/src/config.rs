@@ -3,7 +3,8 @@
 //! Everything that a test wants smaller, faster or repeatable is here as a value; nothing below reads
 //! the environment or the clock by itself.
 
-use deckport_protocol::Limits;
+use deckport_protocol::{Limits, Role};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -191,6 +192,74 @@ pub struct OwnCertificate {
     pub key: PathBuf,
 }
 
+/// How a public authority is asked, by ACME (RFC 8555), for a certificate of the collector's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeConfig {
+    /// The address of the authority's directory.
+    pub directory: String,
+    /// Mail addresses that the authority may write to.
+    pub contacts: Vec<String>,
+    /// How often it is looked whether there is something to do.
+    pub look_every: Duration,
+    /// After a first failure; it doubles with each further one.
+    pub first_wait: Duration,
+}
+
+/// Let's Encrypt.
+pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+impl Default for AcmeConfig {
+    fn default() -> Self {
+        Self {
+            directory: ACME_DIRECTORY.to_owned(),
+            contacts: Vec::new(),
+            look_every: Duration::from_secs(60),
+            first_wait: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Something that is not shown where values are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Itself, to be handed on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A provider of logins (OpenID Connect), and what its word counts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// Its address, as it names itself.
+    pub issuer: String,
+    pub client_id: String,
+    /// None: a public client.
+    pub client_secret: Option<Secret>,
+    /// What people call it; else the host of its address.
+    pub name: Option<String>,
+    /// To ask for beside `openid`, `email` and `profile`.
+    pub scopes: Vec<String>,
+    /// Whom it knows and nobody has added becomes an operator with this role; none: they stay out.
+    pub create: Option<Role>,
+    /// In which claim of its it says what somebody may do, by name or path; none: nowhere.
+    pub role_claim: Option<String>,
+    /// The most that a value of that claim allows.
+    pub roles: BTreeMap<String, Role>,
+}
+
 /// What a collector is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -207,6 +276,12 @@ pub struct Config {
     pub names: Vec<String>,
     /// A certificate to show instead of one of the collector's own authority.
     pub certificate: Option<OwnCertificate>,
+    /// A public authority's certificate for those of `names` that are names.
+    pub acme: Option<AcmeConfig>,
+    /// By whose word operators are let in, beside their passwords.
+    pub oidc: Option<OidcConfig>,
+    /// Authorities (PEM) that are trusted beside this machine's own when servers elsewhere are asked something.
+    pub trust_ca: Option<PathBuf>,
     /// The venue's name, for people.
     pub venue: String,
     /// A connected console whose running deployment printed nothing for this long is silent.
@@ -228,6 +303,9 @@ impl Config {
             announce: true,
             names: Vec::new(),
             certificate: None,
+            acme: None,
+            oidc: None,
+            trust_ca: None,
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),
             limits: Limits::default(),

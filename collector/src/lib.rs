@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod live;
 pub mod log;
 pub mod metrics;
+pub mod outgoing;
 pub mod places;
 pub mod query;
 pub mod search;
@@ -28,9 +29,10 @@ pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 20] = [
+pub const MODULES: [&str; 21] = [
     "config",
     "metrics",
+    "outgoing",
     "places",
     "store",
     "query",

@@ -4,7 +4,7 @@
 //! and bodies arrive within a stated time, answers are taken within one, connections are bounded (see `places`), and every one of
 //! them ends at shutdown. On one port TLS is spoken and, where that was said, plain HTTP: the first byte tells which.
 
-use crate::auth::{Answer, ConsoleCertificate, Peer, Remote};
+use crate::auth::{Answer, ConsoleCertificate, PROOF_PROTOCOL, Peer, Remote};
 use crate::config::Bounds;
 use crate::metrics::Metrics;
 use crate::places::{Place, Places, Watched};
@@ -148,6 +148,12 @@ impl Server {
                 return None;
             }
         };
+        if stream.get_ref().1.alpn_protocol() == Some(PROOF_PROTOCOL) {
+            // A public authority, which has seen in the handshake what it came for.
+            let mut stream = stream;
+            let _ = tokio::time::timeout(self.bounds.send_time, stream.shutdown()).await;
+            return None;
+        }
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let console = shown.and_then(ConsoleCertificate::read).map(Arc::new);
         let peer = Peer::Remote(Remote { from, at, encrypted: true, console });

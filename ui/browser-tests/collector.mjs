@@ -30,12 +30,14 @@ export class Stage {
   dir = mkdtempSync(join(tmpdir(), 'deckport-browser-'));
   port = 0;
   collector = null;
+  /** What else it is started with. */
+  more = [];
 
   /** Starts the collector; a second start uses the same port and data, as a restart does. */
   async start() {
     const args = ['serve', '--data', join(this.dir, 'data'), '--listen', `127.0.0.1:${this.port}`];
     // the browser would have to be taught the collector's own authority; consoles come by TLS all the same
-    const child = this.run(COLLECTOR, [...args, '--venue', 'Hall A', '--plain-http']);
+    const child = this.run(COLLECTOR, [...args, '--venue', 'Hall A', '--plain-http', ...this.more]);
     let said = '';
     child.stdout.on('data', (bytes) => (said += bytes));
     this.url = await until('the collector says where it listens', () => {

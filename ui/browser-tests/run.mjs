@@ -15,6 +15,7 @@ import { AGENT, Stage, until } from './collector.mjs';
 import { connectionChecks } from './connections.mjs';
 import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
+import { providerChecks } from './provider.mjs';
 import { trustChecks } from './trust.mjs';
 import { venueChecks } from './venues.mjs';
 
@@ -42,6 +43,8 @@ async function open(
     reducedMotion: 'reduce',
     hasTouch: viewport === PHONE,
     acceptDownloads: true,
+    // a provider of logins has an authority of its own here
+    ignoreHTTPSErrors: true,
     permissions: ['clipboard-read', 'clipboard-write'],
   });
   const page = await context.newPage();
@@ -363,6 +366,8 @@ async function main() {
   await trustChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 
   await venueChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
+
+  await providerChecks({ check, open, look, DESK, PHONE });
 
   await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });
 

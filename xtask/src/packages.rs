@@ -27,6 +27,8 @@ pub(crate) enum Need {
     BrowserTests,
     /// Installing for real in the stories under `tests/`.
     Stories,
+    /// Ordering certificates from a real ACME server in tests.
+    PublicAuthority,
     /// Checking shell scripts.
     Scripts,
     /// A clean Debian root to try a package in.
@@ -44,6 +46,7 @@ impl Need {
             Self::Stories => {
                 "run real installers, a real database, a keyring and consoles of their own in tests"
             }
+            Self::PublicAuthority => "order certificates from a real authority in tests",
             Self::Scripts => "check shell scripts",
             Self::CleanRoot => "try the package in a clean Debian",
         }
@@ -70,6 +73,9 @@ impl Need {
                 "dbus",
                 "gnome-keyring",
             ],
+            // Tests that want it are skipped where it is not.
+            Self::PublicAuthority if system.is_ubuntu => &[],
+            Self::PublicAuthority => &["pebble"],
             Self::Scripts => &["shellcheck"],
             Self::CleanRoot => &["debootstrap"],
         }

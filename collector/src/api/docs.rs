@@ -1,8 +1,8 @@
 //! The OpenAPI document and the page that shows it.
 
 use super::{
-    App, audit, bundle, consoles, deploy, export, find, history, operators, raw, routes, saved,
-    venues,
+    App, audit, bundle, consoles, deploy, export, find, history, login, operators, raw, routes,
+    saved, venues,
 };
 use crate::live::{
     Delta, DeploymentDelta, FleetDelta, FleetSnapshot, LiveMessage, SearchDelta, SearchSnapshot,
@@ -62,7 +62,10 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(export::export))
         .routes(routes!(bundle::export))
         .routes(routes!(bundle::import))
-        .routes(routes!(operators::login))
+        .routes(routes!(operators::login, login::ways))
+        .routes(routes!(login::begin))
+        .routes(routes!(login::callback))
+        .routes(routes!(login::session))
         .routes(routes!(operators::logout))
         .routes(routes!(operators::me))
         .routes(routes!(operators::change_password))

@@ -11,6 +11,7 @@ mod export;
 mod extract;
 mod find;
 mod history;
+mod login;
 mod needs;
 mod operators;
 mod raw;

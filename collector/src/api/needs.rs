@@ -19,7 +19,11 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/api/v1/console/renew" => Need::Renewing,
         "/api/v1/console/script" | "/ws/console" => Need::Console,
         "/ws/deployment/{deployment_id}" => Need::Streams,
-        "/api/v1/login" => Need::Nothing,
+        // What comes with them is the credential: a password, a provider's word, a code with its word.
+        "/api/v1/login"
+        | "/api/v1/login/oidc"
+        | "/api/v1/login/oidc/callback"
+        | "/api/v1/login/oidc/session" => Need::Nothing,
         // Everybody, for themselves.
         "/api/v1/logout"
         | "/api/v1/me"

@@ -5,7 +5,7 @@ use super::extract::{Body, Named, Params, bad};
 use super::routes::ErrorBody;
 use super::written::Note;
 use crate::auth::operators::{
-    Grant, GrantKind, LONGEST_TOKEN_US, Login, Operator, OperatorError, OperatorFields,
+    Grant, GrantKind, Granted, LONGEST_TOKEN_US, Login, Operator, OperatorError, OperatorFields,
 };
 use crate::auth::{Answer, GrantId, Need, Peer, password};
 use axum::extract::State;
@@ -49,6 +49,11 @@ pub(super) struct Person {
     #[schema(value_type = std::collections::HashMap<String, Role>)]
     venues: BTreeMap<VenueId, Role>,
     second_factor: bool,
+    /// A password lets them in; who was brought in by a login provider has none until somebody gives them one.
+    password: bool,
+    /// How a login provider knows them, where that is not their login.
+    #[schema(required)]
+    identity: Option<String>,
     created_at: i64,
     #[schema(required)]
     disabled_at: Option<i64>,
@@ -68,6 +73,8 @@ impl From<&Operator> for Person {
                 .filter_map(|(venue, role)| venue.map(|venue| (venue, *role)))
                 .collect(),
             second_factor: operator.has_second_factor(),
+            password: operator.has_password(),
+            identity: operator.identity.clone(),
             created_at: operator.created_at,
             disabled_at: operator.disabled_at,
         }
@@ -82,6 +89,27 @@ pub(super) struct LoggedIn {
     operator: Person,
     /// The collector's name for people.
     venue: String,
+}
+
+impl LoggedIn {
+    pub(super) fn new(granted: Granted, app: &App) -> Self {
+        Self {
+            token: granted.secret,
+            expires_at: granted.grant.expires_at,
+            operator: (&granted.operator).into(),
+            venue: app.config.venue.clone(),
+        }
+    }
+}
+
+/// Why somebody was not let in. Who has to wait is told for how long.
+pub(super) fn not_let_in(error: OperatorError) -> Response {
+    let wait_s = if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
+    let mut response = Answer::from(error).into_response();
+    if let Some(wait_s) = wait_s {
+        response.headers_mut().insert(RETRY_AFTER, wait_s.into());
+    }
+    response
 }
 
 /// Lets an operator in. Who has to wait is told for how long by `Retry-After` as well.
@@ -100,25 +128,10 @@ pub(super) async fn login(
     };
     let now = app.config.clock.now_us();
     note.about("login", &login.login);
-    let granted =
-        app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await.map_err(
-            |error| {
-                let wait_s =
-                    if let OperatorError::Locked { wait_s } = error { Some(wait_s) } else { None };
-                let mut response = Answer::from(error).into_response();
-                if let Some(wait_s) = wait_s {
-                    response.headers_mut().insert(RETRY_AFTER, wait_s.into());
-                }
-                response
-            },
-        )?;
+    let granted = app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await;
+    let granted = granted.map_err(not_let_in)?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
-    Ok(Json(LoggedIn {
-        token: granted.secret,
-        expires_at: granted.grant.expires_at,
-        operator: (&granted.operator).into(),
-        venue: app.config.venue.clone(),
-    }))
+    Ok(Json(LoggedIn::new(granted, &app)))
 }
 
 /// Ends the session or token that this is asked with.

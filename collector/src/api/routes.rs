@@ -4,6 +4,7 @@ use super::App;
 use super::consoles::authorities;
 use super::extract::{Named, Params, bad};
 use super::written::Note;
+use crate::auth::acme::PublicCertificate;
 use crate::auth::{ABILITIES, Answer, Pass};
 use crate::deployment::Entry;
 use crate::deployment::view::{DeploymentDetail, DeploymentSummary, PhaseState};
@@ -59,6 +60,9 @@ pub(super) struct Info {
     #[schema(required)]
     token_file: Option<String>,
     abilities: Vec<String>,
+    /// How it stands with a public authority's certificate; none: none is asked for.
+    #[schema(required)]
+    public_certificate: Option<PublicCertificate>,
     /// The disk is full: new records are refused until there is space.
     storage_full: bool,
 }
@@ -97,6 +101,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
         next_pin: app.auth.authority.next_pin(),
         token_file: app.config.data_dir.join("token").to_str().map(str::to_owned),
         abilities: ABILITIES.map(str::to_owned).to_vec(),
+        public_certificate: app.auth.acme.as_ref().map(|acme| acme.status()),
         storage_full: app.metrics.storage_full.get() != 0,
     })
 }

@@ -86,7 +86,8 @@ fn action(method: &Method, route: &str, query: Option<&str>) -> Option<Cow<'stat
         ("PUT", "/api/v1/retention") => "retention_changed",
         ("POST", "/api/v1/retention/preview") => "retention_previewed",
         ("POST", "/api/v1/tickets") => "ticket_made",
-        ("POST", "/api/v1/login") => "logged_in",
+        ("POST", "/api/v1/login" | "/api/v1/login/oidc/session") => "logged_in",
+        ("POST", "/api/v1/login/oidc") => "login_begun",
         ("POST", "/api/v1/logout") => "logged_out",
         ("PUT", "/api/v1/me/password") => "password_changed",
         ("POST", "/api/v1/me/second-factor") => "second_factor_begun",
@@ -113,7 +114,11 @@ fn action(method: &Method, route: &str, query: Option<&str>) -> Option<Cow<'stat
 fn is_bounded(action: &str) -> bool {
     matches!(
         action,
-        "ticket_made" | "retention_previewed" | "audit_verified" | "second_factor_begun"
+        "ticket_made"
+            | "login_begun"
+            | "retention_previewed"
+            | "audit_verified"
+            | "second_factor_begun"
     )
 }
 

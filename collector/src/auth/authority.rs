@@ -4,12 +4,14 @@
 //! DIR/tls/authority.key  authority.pem   made at the first start; signs what is below and consoles' certificates
 //! DIR/tls/server.key     server.pem      the key is what clients pin: kept across renewals
 //! DIR/tls/next.key                       the key after that; its pin is announced ahead
+//! DIR/tls/acme/                          what a public authority knows us by, and gave us (see `acme`)
 //! DIR/pin                                the server key's pin, for clients on this machine
 //! ```
 //!
 //! What must hold: keys are readable by their owner only; the server's key changes only when somebody says so
 //! ([`Authority::replace_key`]); a certificate is renewed long before it ends, without a connection noticing.
 
+use super::public::{Named, Proof, Public, PublicError, Sight};
 use crate::config::OwnCertificate;
 use deckport_protocol::{ConsoleId, Pin};
 use rcgen::{
@@ -80,6 +82,7 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     shown: RwLock<Shown>,
     next: RwLock<Pin>,
+    named: Arc<Named>,
 }
 
 /// What connections see.
@@ -131,8 +134,8 @@ impl Authority {
             Some(own) => shown_own(own)?,
             None => shown(&dir, &issuer, &certificate, &names, now_s, false)?,
         };
-        let opened =
-            Self { dir, names, own, issuer, certificate, shown: shown.into(), next: next.into() };
+        let (shown, next, named) = (shown.into(), next.into(), Arc::default());
+        let opened = Self { dir, names, own, issuer, certificate, shown, next, named };
         opened.write_pin()?;
         Ok(opened)
     }
@@ -172,8 +175,41 @@ impl Authority {
         std::fs::rename(&next, &key).map_err(failed)?;
         let announced = Pin::of_key(&key_in(&next)?.subject_public_key_info());
         self.show(shown(&self.dir, &self.issuer, &self.certificate, &self.names, now_s, true)?)?;
+        // It speaks of the former key.
+        self.hide_public();
         *self.next.write().unwrap_or_else(PoisonError::into_inner) = announced;
         Ok(self.pin())
+    }
+
+    /// A request (DER) to a public authority for a certificate of these names, for the key that clients pin.
+    pub fn request(&self, names: &[String]) -> Result<Vec<u8>, AuthorityError> {
+        let key = key_in(&self.dir.join("server.key"))?;
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = DistinguishedName::new();
+        Ok(params.serialize_request(&key)?.der().to_vec())
+    }
+
+    /// Shows a public authority's chain (PEM) to those who ask for one of its names.
+    pub fn show_public(&self, pem: &str, now_s: i64) -> Result<Public, PublicError> {
+        let shown = self.shown();
+        let public = Public::read(pem, shown.pin, Arc::clone(&shown.key.key), now_s)?;
+        self.named.show(Some(public.clone()));
+        Ok(public)
+    }
+
+    /// From now on everybody sees the certificate of this authority.
+    pub fn hide_public(&self) {
+        self.named.show(None);
+    }
+
+    /// The public authority's chain that is shown.
+    pub fn public(&self) -> Option<Public> {
+        self.named.public()
+    }
+
+    /// Shows a public authority that looks that `name` leads here, until the proof is dropped.
+    pub fn prove(&self, name: &str, digest: &[u8]) -> Result<Proof, PublicError> {
+        self.named.prove(name, digest)
     }
 
     /// A certificate for a console's key. Of the request only the key counts, and that whoever sent it holds it.
@@ -214,8 +250,11 @@ impl Authority {
 }
 
 impl ResolvesServerCert for Authority {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.shown().key)
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match self.named.sight(&hello) {
+            Sight::Only(key) => key,
+            Sight::Usual => Some(self.shown().key),
+        }
     }
 }
 

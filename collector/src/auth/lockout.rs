@@ -28,7 +28,11 @@ struct Failures {
 
 fn keys(login: &str, address: &str) -> [(String, u32); 2] {
     let login = (format!("login {}", login.to_lowercase()), FREE_BY_LOGIN);
-    [login, (format!("address {address}"), FREE_BY_ADDRESS)]
+    [login, key_of(address)]
+}
+
+fn key_of(address: &str) -> (String, u32) {
+    (format!("address {address}"), FREE_BY_ADDRESS)
 }
 
 fn wait(count: u32, free: u32) -> i64 {
@@ -41,21 +45,39 @@ fn wait(count: u32, free: u32) -> i64 {
 impl Lockout {
     /// Microseconds until the next try is looked at; 0: it is now.
     pub(super) fn wait(&self, login: &str, address: &str, now_us: i64) -> i64 {
-        let of = |(key, free): (String, u32)| {
-            let failures = self.failures.get(&key)?;
-            Some(failures.last_at + wait(failures.count, free) - now_us)
+        self.longest(&keys(login, address), now_us)
+    }
+
+    /// The same where no login is known.
+    pub(super) fn wait_at(&self, address: &str, now_us: i64) -> i64 {
+        self.longest(&[key_of(address)], now_us)
+    }
+
+    fn longest(&self, keys: &[(String, u32)], now_us: i64) -> i64 {
+        let of = |(key, free): &(String, u32)| {
+            let failures = self.failures.get(key)?;
+            Some(failures.last_at + wait(failures.count, *free) - now_us)
         };
-        keys(login, address).into_iter().filter_map(of).max().unwrap_or(0).max(0)
+        keys.iter().filter_map(of).max().unwrap_or(0).max(0)
     }
 
     /// Notes a failure. It counts from before the password is compared, so that many at once are not all free.
     pub(super) fn failed(&mut self, login: &str, address: &str, now_us: i64) {
+        self.note(&keys(login, address), now_us);
+    }
+
+    /// The same where no login is known.
+    pub(super) fn failed_at(&mut self, address: &str, now_us: i64) {
+        self.note(&[key_of(address)], now_us);
+    }
+
+    fn note(&mut self, keys: &[(String, u32)], now_us: i64) {
         if self.failures.len() >= MOST {
             self.make_room(now_us);
         }
-        for (key, _) in keys(login, address) {
+        for (key, _) in keys {
             let failures =
-                self.failures.entry(key).or_insert(Failures { count: 0, last_at: now_us });
+                self.failures.entry(key.clone()).or_insert(Failures { count: 0, last_at: now_us });
             if now_us - failures.last_at >= FORGOTTEN_US {
                 failures.count = 0;
             }

@@ -1,7 +1,7 @@
 //! Who is asking, whether this collector was meant at all, and whether they may.
 //!
 //! * A console shows its certificate ([`tls`], [`enrolment`]). It got it for a code ([`joining`]) and renews it by itself.
-//! * An operator logs in ([`operators`]) and is known by a session, or gives a program a token.
+//! * An operator logs in with a password ([`operators`]) or by the word of a provider ([`oidc`], [`entering`]), and is known by a session, or gives a program a token.
 //! * The holder of the local token (`DIR/token`, made at the first start, readable by its owner only) is an admin of this
 //!   collector. Browsers exchange a credential for single-use tickets, because they can set no headers on a socket or a download.
 //! * The shell that embeds this collector needs nothing: the peer is this very process.
@@ -13,26 +13,34 @@
 //!   page could open a socket (upgrade) without a bearer token an Origin must be stated.
 //! * Tokens are compared in constant time and are never logged.
 
+pub mod acme;
 mod authority;
 pub mod enrolment;
+pub mod entering;
 mod files;
 mod guard;
 pub mod joining;
 mod local;
 mod lockout;
+pub mod oidc;
 pub mod operators;
 pub mod password;
+mod public;
 pub mod roll;
 mod tickets;
 mod tls;
 pub mod venues;
 
+pub use acme::{Acme, AcmeError};
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
+pub use entering::Entering;
 pub use guard::{Answer, Guarded, Need, Peer, RAW, Refused, Remote, guard};
 pub use local::{LocalToken, TokenError};
+pub use oidc::{OidcError, Provider};
 pub use operators::Operators;
 pub use password::Passwords;
+pub use public::PROOF_PROTOCOL;
 pub use tickets::Tickets;
 pub use tls::{ConsoleCertificate, server as tls_server};
 pub use venues::Venues;
@@ -55,6 +63,11 @@ pub struct Auth {
     pub local: LocalToken,
     pub tickets: Tickets,
     pub authority: Arc<Authority>,
+    /// By whose word operators come in, beside their passwords.
+    pub oidc: Option<Provider>,
+    pub entering: Entering,
+    /// Where the collector has a public name.
+    pub acme: Option<Arc<Acme>>,
     pub enrolment: Enrolment,
     pub operators: Operators,
     pub venues: Arc<Venues>,

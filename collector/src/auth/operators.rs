@@ -6,6 +6,10 @@
 //! What must hold: an operator's role is asked at each request, so a change takes effect at once; what was taken back ends what is
 //! open at once ([`Pass`]); the last admin is never taken away.
 
+mod identity;
+
+pub use identity::Identity;
+
 use super::lockout::Lockout;
 use super::password::{self, Passwords};
 use super::{Asking, Credential, Pass, Place};
@@ -64,6 +68,9 @@ pub struct Operator {
     password: String,
     totp: Option<String>,
     totp_step: i64,
+    /// How a provider of logins knows them: their e-mail address or its own name (`sub`) for them; none: by the login, if that is an
+    /// address.
+    pub identity: Option<String>,
     /// By venue; none: in all venues of the organisation.
     pub roles: BTreeMap<Option<VenueId>, Role>,
     pub created_at: i64,
@@ -71,6 +78,11 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// Whether a password lets them in: who was brought in by a provider has none.
+    pub const fn has_password(&self) -> bool {
+        !self.password.is_empty()
+    }
+
     pub const fn has_second_factor(&self) -> bool {
         self.totp.is_some()
     }
@@ -129,6 +141,13 @@ pub struct OperatorFields {
     /// Takes the second factor away: for somebody who lost their phone.
     #[serde(default)]
     pub forget_second_factor: bool,
+    /// How a provider of logins knows them, where that is not their login: their e-mail address, or its own name for them (`sub`).
+    /// What was there stays where it is left out; empty takes it away.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// Forgets as whom a provider knew them: for somebody who has another account there now.
+    #[serde(default)]
+    pub forget_identity: bool,
 }
 
 /// How somebody was let in.
@@ -204,6 +223,8 @@ pub struct Operators {
     store: Arc<Store>,
     passwords: Passwords,
     state: Mutex<State>,
+    /// Held while somebody comes in by a provider's word.
+    entering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -211,6 +232,8 @@ struct State {
     operators: HashMap<OperatorId, Operator>,
     grants: HashMap<Uuid, Grant>,
     by_hash: HashMap<String, Uuid>,
+    /// Who came by a provider's word: by its address and its own name for them.
+    identities: HashMap<(String, String), OperatorId>,
     lockout: Lockout,
 }
 
@@ -287,8 +310,13 @@ impl Operators {
             let venue = if venue.is_empty() { None } else { Some(row.parsed(1)?) };
             roles.entry(row.parsed(0)?).or_default().insert(venue, role(&row.text(2)?)?);
         }
+        let identities = "select issuer, subject, operator_id from operator_identity";
+        for row in store.fetch(identities, []).await? {
+            let known = (row.text(0)?.as_ref().to_owned(), row.text(1)?.as_ref().to_owned());
+            state.identities.insert(known, row.parsed(2)?);
+        }
         let operators = "select id, organisation_id, login, name, password, totp, totp_step, \
-             created_at, disabled_at from operator";
+             created_at, disabled_at, identity from operator";
         for row in store.fetch(operators, []).await? {
             let text = |column| Ok::<_, ReadError>(row.text(column)?.as_ref().to_owned());
             let id = row.parsed(0)?;
@@ -300,6 +328,7 @@ impl Operators {
                 password: text(4)?,
                 totp: row.maybe_text(5)?.map(|secret| secret.as_ref().to_owned()),
                 totp_step: row.int(6)?,
+                identity: row.maybe_text(9)?.map(|identity| identity.as_ref().to_owned()),
                 roles: roles.remove(&id).unwrap_or_default(),
                 created_at: row.int(7)?,
                 disabled_at: row.maybe_int(8)?,
@@ -328,7 +357,12 @@ impl Operators {
                 pass: Pass::default(),
             });
         }
-        Ok(Self { store, passwords, state: Mutex::new(state) })
+        Ok(Self {
+            store,
+            passwords,
+            state: Mutex::new(state),
+            entering: tokio::sync::Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -415,7 +449,8 @@ impl Operators {
             state.lockout.failed(&login.login, address, now_us);
             state.by_login(&login.login).cloned()
         };
-        let good = known.as_ref().map(|operator| operator.password.as_str());
+        let has_one = known.as_ref().filter(|operator| operator.has_password());
+        let good = has_one.map(|operator| operator.password.as_str());
         let good = self.passwords.is(&login.password, good).await;
         let wrong = || Refusal::new(ErrorCode::LOGIN_REFUSED, "the login or the password is wrong");
         let operator = known.filter(|_| good).ok_or_else(wrong)?;
@@ -442,8 +477,7 @@ impl Operators {
             }
             stands.totp_step = step.unwrap_or(stands.totp_step);
         }
-        let name = login.client.as_deref().unwrap_or("a browser");
-        let name: String = name.chars().filter(|c| !c.is_control()).take(NAME).collect();
+        let name = client_name(login.client.as_deref());
         let expires_at = now_us + SESSION_US;
         let role = operator.roles.values().copied().max().unwrap_or(Role::Viewer);
         let (secret, grant) =
@@ -466,6 +500,19 @@ impl Operators {
         state.lockout.succeeded(&login.login, address);
         state.keep(granted.grant.clone());
         Ok(granted)
+    }
+
+    /// Whether somebody at an address may try to come in by a provider's word, or has failed too often.
+    pub fn wait_at(&self, address: &str, now_us: i64) -> Result<(), OperatorError> {
+        match self.state().lockout.wait_at(address, now_us) {
+            0 => Ok(()),
+            wait => Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 }),
+        }
+    }
+
+    /// Somebody at an address failed to come in by a provider.
+    pub fn failed_at(&self, address: &str, now_us: i64) {
+        self.state().lockout.failed_at(address, now_us);
     }
 
     fn new_grant(
@@ -599,11 +646,7 @@ impl Operators {
         now_us: i64,
         pen: Pen<'_>,
     ) -> Result<Operator, OperatorError> {
-        let login = fields.login.trim().to_owned();
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
-        if login.is_empty() || login.len() > 64 || !login.chars().all(fits) {
-            return Err(bad("a login has letters, digits, `.`, `-`, `_` and `@`, 64 at most"));
-        }
+        let login = fit_login(&fields.login)?;
         let name = fit_name(&fields.name)?;
         let before = match id {
             None => None,
@@ -623,7 +666,16 @@ impl Operators {
                 self.passwords.hash(password).await.ok_or(OperatorError::Random)?
             }
             (None, Some(before)) => before.password.clone(),
-            (None, None) => return Err(bad("a new operator needs a password")),
+            (None, None)
+                if fields.identity.as_ref().is_some_and(|said| !said.trim().is_empty()) =>
+            {
+                String::new()
+            }
+            (None, None) => {
+                return Err(bad(
+                    "a new operator needs a password, or an identity by which a login provider knows them",
+                ));
+            }
         };
         let mut operator = before.clone().unwrap_or_else(|| Operator {
             id: OperatorId::new(),
@@ -633,6 +685,7 @@ impl Operators {
             password: String::new(),
             totp: None,
             totp_step: 0,
+            identity: None,
             roles: BTreeMap::new(),
             created_at: now_us,
             disabled_at: None,
@@ -648,6 +701,14 @@ impl Operators {
         operator.disabled_at = fields.disabled.then(|| operator.disabled_at.unwrap_or(now_us));
         if fields.forget_second_factor {
             operator.totp = None;
+        }
+        if let Some(said) = &fields.identity {
+            operator.identity = identity::fit(said)?;
+        }
+        if let Some(identity) = &operator.identity
+            && self.state().by_identity(identity).is_some_and(|other| other.id != operator.id)
+        {
+            return Err(bad(format!("a login provider knows somebody else as `{identity}`")));
         }
         let was_admin = before.as_ref().is_some_and(Operator::is_admin);
         if was_admin
@@ -667,28 +728,31 @@ impl Operators {
         let pen = if venues > 0 { pen.with("venues", venues) } else { pen };
         let pen = pen.with("disabled", fields.disabled);
         let pen = pen.with("new_password", fields.password.is_some());
-        self.store_operator(&operator, ends.then_some(None), pen).await?;
+        self.store_operator(&operator, ends.then_some(None), fields.forget_identity, pen).await?;
         if before.is_some_and(|before| before.roles != operator.roles) {
             self.state().cut(operator.id);
         }
         Ok(operator)
     }
 
-    /// Stores an operator as it is now, then takes it over. `end`: all their grants, but for one.
+    /// Stores an operator as it is now, then takes it over. `end`: all their grants, but for one. `forget`: as whom a provider knew
+    /// them.
     async fn store_operator(
         &self,
         operator: &Operator,
         end: Option<Option<Uuid>>,
+        forget: bool,
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let id = operator.id.to_string();
         let mut statements = vec![
             Statement {
                 sql: "insert into operator (id, organisation_id, login, name, password, totp, totp_step, \
-                      created_at, disabled_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                      created_at, disabled_at, identity) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                       on conflict (id) do update set login = excluded.login, name = excluded.name, \
                       password = excluded.password, totp = excluded.totp, \
-                      totp_step = excluded.totp_step, disabled_at = excluded.disabled_at",
+                      totp_step = excluded.totp_step, disabled_at = excluded.disabled_at, \
+                      identity = excluded.identity",
                 values: vec![
                     id.as_str().into(),
                     operator.organisation_id.to_string().into(),
@@ -699,6 +763,7 @@ impl Operators {
                     operator.totp_step.into(),
                     operator.created_at.into(),
                     operator.disabled_at.into(),
+                    operator.identity.as_deref().into(),
                 ],
             },
             Statement {
@@ -725,10 +790,16 @@ impl Operators {
                 ],
             });
         }
+        if forget {
+            statements.push(identity::forget(operator.id));
+        }
         let pen = pen.about("operator", operator.id);
         pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
         state.operators.insert(operator.id, operator.clone());
+        if forget {
+            state.identities.retain(|_, known| *known != operator.id);
+        }
         if let Some(but) = end {
             state.end_all(operator.id, but);
         }
@@ -753,7 +824,7 @@ impl Operators {
             return Err(bad(why));
         }
         operator.password = self.passwords.hash(new).await.ok_or(OperatorError::Random)?;
-        self.store_operator(&operator, Some(grant), pen).await
+        self.store_operator(&operator, Some(grant), false, pen).await
     }
 
     /// Somebody proves that their authenticator app holds `secret`: from now on it is asked for.
@@ -779,7 +850,7 @@ impl Operators {
         })?;
         operator.totp = Some(secret.to_owned());
         operator.totp_step = step;
-        self.store_operator(&operator, None, pen).await
+        self.store_operator(&operator, None, false, pen).await
     }
 
     /// Somebody takes their second factor away, with their password.
@@ -795,8 +866,22 @@ impl Operators {
             return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
         }
         operator.totp = None;
-        self.store_operator(&operator, None, pen).await
+        self.store_operator(&operator, None, false, pen).await
     }
+}
+
+fn fit_login(login: &str) -> Result<String, OperatorError> {
+    let login = login.trim();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | '+');
+    if login.is_empty() || login.len() > 64 || !login.chars().all(fits) {
+        return Err(bad("a login has letters, digits, `.`, `-`, `_`, `+` and `@`, 64 at most"));
+    }
+    Ok(login.to_owned())
+}
+
+/// What logs in, for the list of sessions.
+fn client_name(said: Option<&str>) -> String {
+    said.unwrap_or("a browser").chars().filter(|c| !c.is_control()).take(NAME).collect()
 }
 
 fn fit_name(name: &str) -> Result<String, OperatorError> {

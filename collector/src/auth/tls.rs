@@ -5,6 +5,7 @@
 //! let through the handshake: a console that was switched off for weeks renews it and goes on.
 
 use super::authority::{Authority, serial_text};
+use super::public::PROOF_PROTOCOL;
 use deckport_protocol::{ConsoleId, Pin};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -54,7 +55,8 @@ pub fn server(authority: &Arc<Authority>) -> Result<ServerConfig, rustls::Error>
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(Consoles(verifier)))
         .with_cert_resolver(Arc::clone(authority) as _);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The second is for public authorities that look whether a name leads here; who asks for it is shown nothing unless one is expected.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), PROOF_PROTOCOL.to_vec()];
     // A resumed session would not show the console's certificate again.
     config.send_tls13_tickets = 0;
     Ok(config)

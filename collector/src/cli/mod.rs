@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a collector.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Lists deployments, newest first.
     Deployments {
         #[command(flatten)]
@@ -160,6 +160,9 @@ pub(crate) enum OperatorCommand {
         /// Read the password from this file instead.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// No password: a login provider knows them by this e-mail address, or by this name of its own (`sub`).
+        #[arg(long, conflicts_with = "password_file")]
+        identity: Option<String>,
         #[command(flatten)]
         target: Target,
     },
@@ -333,6 +336,19 @@ pub(crate) struct AuditFilter {
     text: Option<String>,
 }
 
+/// A role, as it is written.
+fn role(word: &str) -> Result<deckport_protocol::Role, String> {
+    let known = serde_json::from_value(serde_json::Value::from(word));
+    known.map_err(|_| format!("a role: {}", ROLES.join(", ")))
+}
+
+/// What a value of a claim allows: `VALUE=ROLE`.
+fn mapping(text: &str) -> Result<(String, deckport_protocol::Role), String> {
+    // A value may hold the sign, a role does not.
+    let (value, word) = text.rsplit_once('=').ok_or("VALUE=ROLE, such as floor-staff=operator")?;
+    Ok((value.to_owned(), role(word)?))
+}
+
 /// Seconds, from `90`, `90s`, `15m`, `2h` or `1d`.
 fn seconds(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(['s', 'm', 'h', 'd']);
@@ -415,6 +431,45 @@ pub(crate) struct Serve {
     /// The key of that certificate (a file of PEM). Keep it when the certificate is renewed: consoles know the collector by it.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     certificate_key: Option<PathBuf>,
+    /// Get a certificate that every browser trusts for each --name that is public, by ACME, and renew it. Port 443 of each must lead
+    /// to this collector. By this the terms of the authority are agreed to. Consoles and apps notice nothing: the key stays.
+    #[arg(long, requires = "names", conflicts_with = "certificate")]
+    acme: bool,
+    /// The authority's directory.
+    #[arg(long, value_name = "URL", requires = "acme", default_value = deckport_collector::config::ACME_DIRECTORY)]
+    acme_directory: String,
+    /// Where the authority may write to; may be given several times.
+    #[arg(long = "acme-contact", value_name = "MAIL", requires = "acme")]
+    acme_contacts: Vec<String>,
+    /// Let operators in by the word of this login provider too (OpenID Connect): its address, as it names itself. With the provider,
+    /// register https://NAME:PORT/api/v1/login/oidc/callback for each name by which the page is reached.
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    oidc_issuer: Option<String>,
+    /// By what the provider knows this collector.
+    #[arg(long, value_name = "ID", requires = "oidc_issuer")]
+    oidc_client_id: Option<String>,
+    /// Read this collector's secret with the provider from this file; without one it is a public client.
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
+    oidc_client_secret_file: Option<PathBuf>,
+    /// What people call the provider [default: the host of its address].
+    #[arg(long, value_name = "NAME", requires = "oidc_issuer")]
+    oidc_name: Option<String>,
+    /// Ask for this scope beside openid, email and profile; may be given several times.
+    #[arg(long = "oidc-scope", value_name = "SCOPE", requires = "oidc_issuer")]
+    oidc_scopes: Vec<String>,
+    /// Take in with this role whom the provider knows and no admin has added; without it they stay out.
+    #[arg(long, value_name = "ROLE", value_parser = role, requires = "oidc_issuer")]
+    oidc_create: Option<deckport_protocol::Role>,
+    /// In which claim the provider says what somebody may do, such as groups or realm_access.roles. Whose has none of the values
+    /// of --oidc-role stays out.
+    #[arg(long, value_name = "CLAIM", requires = "oidc_roles")]
+    oidc_role_claim: Option<String>,
+    /// The most that a value of that claim allows, such as floor-staff=operator; may be given several times.
+    #[arg(long = "oidc-role", value_name = "VALUE=ROLE", value_parser = mapping, requires = "oidc_role_claim")]
+    oidc_roles: Vec<(String, deckport_protocol::Role)>,
+    /// Trust the authorities in this file (PEM) as well, when an ACME authority or a login provider is asked: a company's own.
+    #[arg(long, value_name = "FILE")]
+    trust_ca: Option<PathBuf>,
     /// The venue's name, for people.
     #[arg(long, default_value = "My venue")]
     venue: String,
@@ -450,7 +505,7 @@ pub(crate) struct Target {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Serve(options) => return serve::run(options).await,
+        Command::Serve(options) => return serve::run(*options).await,
         Command::Deployments { target, json, state } => {
             show::deployments(&client::Client::new(&target)?, json, state.as_deref()).await?;
         }
@@ -504,6 +559,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_providers_values_stand_for_roles() {
+        let (value, role) = mapping("cn=floor=tournament_director").unwrap();
+        assert_eq!(
+            (value.as_str(), role),
+            ("cn=floor", deckport_protocol::Role::TournamentDirector)
+        );
+        assert!(mapping("floor").is_err() && mapping("floor=king").is_err());
+    }
 
     fn search(words: &[&str]) -> (Vec<String>, bool, usize) {
         let all = ["deckport-collector", "search"].iter().chain(words);

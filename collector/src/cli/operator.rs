@@ -12,17 +12,20 @@ const PATH: &str = "/api/v1/operators";
 
 pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
     match command {
-        OperatorCommand::Add { login, name, role, venue, password_file, target } => {
+        OperatorCommand::Add { login, name, role, venue, password_file, identity, target } => {
             let client = Client::new(&target)?;
-            let password = password(password_file.as_deref())?;
             let name = name.unwrap_or_else(|| login.clone());
             let mut venues = serde_json::Map::new();
             for venue in &venue {
                 venues.insert(super::venue::id(&client, venue).await?, role.clone().into());
             }
             let everywhere = venue.is_empty().then_some(&role);
-            let asked = json!({ "login": login, "name": name, "role": everywhere, "venues": venues,
-                "password": password });
+            let mut asked =
+                json!({ "login": login, "name": name, "role": everywhere, "venues": venues });
+            match identity {
+                Some(identity) => asked["identity"] = identity.into(),
+                None => asked["password"] = password(password_file.as_deref())?.into(),
+            }
             client.ask(Method::POST, PATH, Some(&asked)).await?;
             let place =
                 if venue.is_empty() { String::new() } else { format!(" in {}", venue.join(", ")) };
@@ -51,8 +54,9 @@ pub(super) async fn run(command: OperatorCommand) -> anyhow::Result<()> {
             let known = known.with_context(|| format!("nobody logs in as {login}"))?;
             let password = password(password_file.as_deref())?;
             let asked = json!({
-                "login": login, "name": known["name"], "role": known["everywhere"],
-                "venues": known["venues"], "password": password,
+                "login": login, "name": known["name"], "password": password,
+                // Where they have it: a role in one venue does not become one in all.
+                "role": known["everywhere"], "venues": known["venues"],
                 "disabled": !known["disabled_at"].is_null(),
                 "forget_second_factor": forget_second_factor,
             });

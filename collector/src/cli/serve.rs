@@ -2,9 +2,10 @@
 
 use super::Serve;
 use anyhow::Context as _;
-use deckport_collector::config::OwnCertificate;
+use deckport_collector::config::{AcmeConfig, OidcConfig, OwnCertificate, Secret};
 use deckport_collector::{Collector, Config};
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,25 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
         .certificate
         .zip(options.certificate_key)
         .map(|(certificate, key)| OwnCertificate { certificate, key });
+    config.acme = options.acme.then(|| AcmeConfig {
+        directory: options.acme_directory,
+        contacts: options.acme_contacts,
+        ..AcmeConfig::default()
+    });
+    if let Some((issuer, client_id)) = options.oidc_issuer.zip(options.oidc_client_id) {
+        let secret = options.oidc_client_secret_file.as_deref().map(secret).transpose()?;
+        config.oidc = Some(OidcConfig {
+            issuer,
+            client_id,
+            client_secret: secret,
+            name: options.oidc_name,
+            scopes: options.oidc_scopes,
+            create: options.oidc_create,
+            role_claim: options.oidc_role_claim,
+            roles: options.oidc_roles.into_iter().collect(),
+        });
+    }
+    config.trust_ca = options.trust_ca;
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);
     config.bounds.wal_bytes = options.wal_bytes.unwrap_or(config.bounds.wal_bytes);
@@ -60,4 +80,12 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     }
     shutdown?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A secret in a file of its own.
+fn secret(path: &Path) -> anyhow::Result<Secret> {
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("the secret in {} cannot be read", path.display()))?;
+    anyhow::ensure!(!text.trim().is_empty(), "{} holds no secret", path.display());
+    Ok(Secret::new(text.trim()))
 }

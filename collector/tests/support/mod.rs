@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
+pub mod pebble;
 pub mod postgres;
+pub mod provider;
 
 use bytes::Bytes;
 use deckport_collector::{Collector, Config};

@@ -11,6 +11,8 @@ export function aPerson(fields: Partial<Person> = {}): Person {
     everywhere: fields.role ?? 'admin',
     venues: {},
     second_factor: false,
+    password: true,
+    identity: null,
     created_at: NOW,
     disabled_at: null,
     ...fields,

@@ -54,7 +54,7 @@ pub(super) const STAGES: &[Stage] = &[
     Stage {
         name: "tests",
         what: "unit tests and stories",
-        needs: &[Need::Compiler, Need::DesktopBuild, Need::Stories],
+        needs: &[Need::Compiler, Need::DesktopBuild, Need::Stories, Need::PublicAuthority],
         run: tests,
     },
     Stage {

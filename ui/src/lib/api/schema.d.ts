@@ -471,10 +471,62 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** How one logs in here, for a page that asks. */
+        get: operations["ways"];
         put?: never;
         /** Lets an operator in. Who has to wait is told for how long by `Retry-After` as well. */
         post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins a login at the provider. */
+        post: operations["begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the provider sends the browser back to; it goes on to the page. */
+        get: operations["callback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/oidc/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Exchanges the code of a login that came back for a session. */
+        post: operations["session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1022,6 +1074,10 @@ export interface components {
             key: components["schemas"]["Pin"] | null;
             sound: boolean;
         };
+        BeginLogin: {
+            /** @description The SHA-256, in base64url, of a word that the page keeps. */
+            challenge: string;
+        };
         /**
          * @description How the other run was found.
          * @enum {string}
@@ -1239,6 +1295,14 @@ export interface components {
             /** Format: int64 */
             seq: number | null;
         };
+        FetchLogin: {
+            /** @description What logs in, for the list of sessions. */
+            client?: string | null;
+            /** @description As it came in the page's address. */
+            code: string;
+            /** @description The word whose hash the login was begun with. */
+            verifier: string;
+        };
         /** @description The line where the runs part. */
         FirstDifference: {
             kind: components["schemas"]["DifferenceKind"];
@@ -1380,6 +1444,7 @@ export interface components {
             pin_short: string;
             /** Format: int32 */
             protocol: number;
+            public_certificate: components["schemas"]["PublicCertificate"] | null;
             server_epoch: components["schemas"]["ServerEpoch"];
             /** Format: int64 */
             started_at: number;
@@ -1562,6 +1627,10 @@ export interface components {
             login: string;
             password: string;
         };
+        LoginBegun: {
+            /** @description Where the browser goes. */
+            authorize: string;
+        };
         /** @description A stretch of rows that holds errors or warnings. */
         Mark: {
             /** Format: int64 */
@@ -1653,8 +1722,15 @@ export interface components {
         OperatorFields: {
             /** @description Nobody is let in with it. */
             disabled?: boolean;
+            /** @description Forgets as whom a provider knew them: for somebody who has another account there now. */
+            forget_identity?: boolean;
             /** @description Takes the second factor away: for somebody who lost their phone. */
             forget_second_factor?: boolean;
+            /**
+             * @description How a provider of logins knows them, where that is not their login: their e-mail address, or its own name for them (`sub`).
+             *     What was there stays where it is left out; empty takes it away.
+             */
+            identity?: string | null;
             /** @description What is typed to log in: letters, digits, `.`, `-`, `_`, `@`. */
             login: string;
             name: string;
@@ -1725,8 +1801,12 @@ export interface components {
             disabled_at: number | null;
             everywhere: components["schemas"]["Role"] | null;
             id: components["schemas"]["OperatorId"];
+            /** @description How a login provider knows them, where that is not their login. */
+            identity: string | null;
             login: string;
             name: string;
+            /** @description A password lets them in; who was brought in by a login provider has none until somebody gives them one. */
+            password: boolean;
             /** @description The most that they may do anywhere. */
             role: components["schemas"]["Role"];
             second_factor: boolean;
@@ -1820,6 +1900,30 @@ export interface components {
             to: number;
             /** @description In a sentence. */
             what: string;
+        };
+        /** @description How it stands with the certificate of a public authority. */
+        PublicCertificate: {
+            /** @description Who is asked: the address of the authority's directory. */
+            directory: string;
+            /**
+             * Format: int64
+             * @description When the one that is shown ends; none: the collector's own is shown to everybody.
+             */
+            ends_at: number | null;
+            /** @description Why the last try failed. */
+            failure: string | null;
+            /** @description For which names. */
+            names: string[];
+            /**
+             * Format: int64
+             * @description When it is tried again.
+             */
+            next_try_at: number | null;
+            /**
+             * Format: int64
+             * @description When it is renewed.
+             */
+            renew_at: number | null;
         };
         /** @description A piece of a query, in UTF-16 code units: `word`, `phrase`, `exact`, `regex`, `field`, `value`, `operator` or `bracket`. */
         QueryPart: {
@@ -2314,6 +2418,11 @@ export interface components {
             nonce?: number;
             /** @enum {string} */
             type: "ping";
+        };
+        /** @description How one logs in here. */
+        Ways: {
+            /** @description What the provider is called by whose word one comes in; none: only passwords count. */
+            oidc: string | null;
         };
         WindowDelta: {
             /**
@@ -3256,6 +3365,25 @@ export interface operations {
             };
         };
     };
+    ways: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ways"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -3266,6 +3394,116 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedIn"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BeginLogin"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginBegun"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    callback: {
+        parameters: {
+            query?: {
+                state?: string;
+                code?: string;
+                /** @description Who answers (RFC 9207). */
+                iss?: string;
+                error?: string;
+                error_description?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FetchLogin"];
             };
         };
         responses: {

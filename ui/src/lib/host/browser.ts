@@ -6,6 +6,7 @@
  * bookmarked or shared. Either is kept in `sessionStorage`: it is this tab's alone. A WebSocket and a download cannot carry a header, so each gets a
  * single-use ticket bought with the token.
  */
+import { BrowserProviderLogin } from './provider';
 import {
   HostRefused,
   HostUnreachable,
@@ -17,6 +18,7 @@ import {
   type LiveHandlers,
   type LiveSocket,
   type Login,
+  type ProviderLogin,
 } from './types';
 
 const TOKEN_KEY = 'deckport.token';
@@ -95,10 +97,28 @@ export class BrowserHost implements Host {
     forget: () => this.storage.removeItem(TOKEN_KEY),
   };
 
+  readonly provider: ProviderLogin;
+
   constructor(
     private readonly origin: string,
     private readonly storage: Storage,
-  ) {}
+    /** What the page came back with from a provider of logins. */
+    code: string | null = null,
+  ) {
+    this.provider = new BrowserProviderLogin(
+      code,
+      storage,
+      location,
+      (request) => {
+        // what was held before is of no use
+        if (request.method !== 'GET') this.credentials.forget();
+        return this.send(request, request.body ?? null, REQUEST_TIMEOUT_MS);
+      },
+      (answer) => this.credentials.use((JSON.parse(answer.body) as { token: string }).token),
+      refusal,
+      browserName(navigator.userAgent),
+    );
+  }
 
   async connections(): Promise<Connection[]> {
     return [{ id: 'here', name: new URL(this.origin).host, kind: 'remote', state: 'ready', sentence: null }];

@@ -1,5 +1,6 @@
 /** Chooses the host this page runs on. */
 import { adoptToken, BrowserHost } from './browser';
+import { takeCode } from './provider';
 import type { Host } from './types';
 
 export * from './types';
@@ -10,5 +11,6 @@ export async function openHost(): Promise<Host> {
     return new TauriHost();
   }
   adoptToken(location, history, sessionStorage);
-  return new BrowserHost(location.origin, sessionStorage);
+  const code = takeCode(location, history, sessionStorage);
+  return new BrowserHost(location.origin, sessionStorage, code);
 }

@@ -140,6 +140,16 @@ export interface Desktop {
   onQuitting(say: (sentence: string) => void): Promise<() => void>;
 }
 
+/** Logging in by the word of a provider, where the page itself can be sent there and back. */
+export interface ProviderLogin {
+  /** What the provider is called; null where only passwords count. */
+  name(): Promise<string | null>;
+  /** Leaves this page for the provider's. Rejects like `Host.enter`. */
+  go(): Promise<void>;
+  /** Takes up what came of it when the page was just sent back, and rejects like `Host.enter`; false when it was not. */
+  back(): Promise<boolean>;
+}
+
 export interface Host {
   readonly kind: 'desktop' | 'browser';
   connections(): Promise<Connection[]>;
@@ -167,6 +177,7 @@ export interface Host {
   /** Logs in. Rejects with `HostRefused` and the collector's code, or with `HostUnreachable`. */
   enter(connection: string, login: Login): Promise<void>;
   readonly credentials?: Credentials;
+  readonly provider?: ProviderLogin;
   desktop?: Desktop;
 }
 

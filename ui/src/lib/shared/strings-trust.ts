@@ -14,6 +14,8 @@ export const login = {
   code: 'Code of the authenticator app',
   codeNote: 'Six digits. They change every half minute, and each is good once.',
   enter: 'Log in',
+  with: (name: string) => `Log in with ${name}`,
+  leaving: 'On to its page…',
   busy: 'Logging in…',
   waitFor: (us: number) => `Wait ${duration(us)}`,
   someoneElse: 'Log in as somebody else',
