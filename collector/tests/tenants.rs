@@ -7,6 +7,7 @@ mod support;
 
 use bytes::Bytes;
 use deckport_collector::Collector;
+use deckport_collector::config::Database;
 use deckport_protocol::message::AgentMessage;
 use deckport_protocol::{ConsoleId, Outcome};
 use http_body_util::{BodyExt as _, Full};
@@ -14,7 +15,8 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::{Console, DEADLINE, Dial, Run, finished, line, open, start};
+use support::postgres::Postgres;
+use support::{Console, DEADLINE, Dial, Run, config, finished, line, open, start};
 use tokio::net::TcpStream;
 
 const PASSWORD: &str = "three blind mice";
@@ -219,7 +221,20 @@ fn pointed(own: &Place, foreign: &Place) -> Vec<String> {
 #[tokio::test]
 async fn nobody_reaches_what_is_not_theirs() {
     let dir = tempfile::tempdir().unwrap();
-    let collector = start(dir.path()).await;
+    everybody_asks_for_everything(start(dir.path()).await).await;
+}
+
+/// Where row-level security stands behind what the queries say, everybody sees as much.
+#[tokio::test]
+async fn nobody_reaches_what_is_not_theirs_on_postgres() {
+    let Some(postgres) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.database = Database::Postgres(postgres.database());
+    everybody_asks_for_everything(Collector::start(config).await.unwrap()).await;
+}
+
+async fn everybody_asks_for_everything(collector: Collector) {
     let owner = collector.token();
     let (_, all) = ask(&collector, owner, "GET", "/api/v1/venues", None).await;
     let (home, first) = (text(&all["organisation"]["id"]), text(&all["venues"][0]["id"]));

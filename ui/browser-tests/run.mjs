@@ -117,7 +117,8 @@ async function check(name, run) {
   console.log(`ok  ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
 }
 
-/** No hole and no repeat among the rows on screen, as they are when a frame is painted. */
+/** No hole and no repeat among the rows on screen when a frame is painted. In one call: `$$eval` finds in one and reads in the next,
+ *  and a row's node shows another row by then. */
 async function assertContiguous(page) {
   const rows = await page.evaluate(
     (viewer) =>

@@ -5,6 +5,7 @@ use crate::audit::{Audit, Entry, Outcome, Who};
 use crate::config::Clock;
 use crate::metrics::Metrics;
 use crate::places::Place;
+use crate::store::{BodyWithin, within};
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
@@ -12,7 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use deckport_protocol::{Actor, ErrorCode, Refusal, Role, Tenant};
+use deckport_protocol::{Actor, ErrorCode, Refusal, Role, Scope, Tenant};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -249,11 +250,30 @@ fn forbidden(need: Need) -> Refusal {
     Refusal::new(ErrorCode::FORBIDDEN, text)
 }
 
+/// What is read for somebody is held to. Consoles read nothing but their own streams, of which it is decided when they are claimed.
+fn held_to(actor: &Actor) -> Option<Scope> {
+    match actor {
+        Actor::Shell { .. } | Actor::LocalAdmin { .. } | Actor::Operator { .. } => {
+            Some(actor.scope())
+        }
+        Actor::Console { .. } | Actor::Collector { .. } => None,
+    }
+}
+
 /// See the module.
 pub async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match guarded.check(&mut parts) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(()) => {
+            let scope = parts.extensions.get::<Actor>().and_then(held_to);
+            let answer = next.run(Request::from_parts(parts, body));
+            match scope {
+                None => answer.await,
+                Some(scope) => within(scope, answer)
+                    .await
+                    .map(|body| axum::body::Body::new(BodyWithin::new(scope, body))),
+            }
+        }
         Err((refusal, actor)) => {
             guarded.metrics.refuse(&refusal.code);
             guarded.deny(&parts, &refusal, actor).await;

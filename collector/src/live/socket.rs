@@ -6,6 +6,7 @@ use super::message::{LiveMessage, ViewerMessage};
 use super::outlet::{Outlet, outlet};
 use crate::auth::{Pass, RAW};
 use crate::places::Turns;
+use crate::store::within;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use futures_util::SinkExt as _;
@@ -195,7 +196,7 @@ fn handle(
                 // Dropping a subscription at any point is safe: it only reads.
                 tokio::select! {
                     () = stop.cancelled() => subscription.control.over(),
-                    () = subscription.run() => {}
+                    () = within(subscription.scope, subscription.run()) => {}
                 }
                 id
             });

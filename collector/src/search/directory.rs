@@ -5,7 +5,7 @@
 
 use crate::log::StreamKey;
 use crate::query::RunOutcome;
-use crate::store::{ReadError, Store};
+use crate::store::{ReadError, Store, beyond};
 use deckport_protocol::{ConsoleId, DeploymentId, Scope, Tenant};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +57,8 @@ impl Directory {
         // New runs also by their number: a clock may have been set back.
         let newest = known.runs.keys().max().map_or(0, |stream| stream.0);
         let changed = [known.until.saturating_sub(LATE_US).into(), newest.into()];
-        for row in store.fetch(CHANGED, changed).await? {
+        // For whoever asks next as well.
+        for row in beyond(store.fetch(CHANGED, changed)).await? {
             let run = Run {
                 stream: StreamKey(row.int(0)?),
                 id: row.parsed(1)?,

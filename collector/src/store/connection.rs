@@ -2,7 +2,7 @@
 
 use super::read::{self, Values};
 use super::write::{Sort, Value, WriteError};
-use super::{postgres, sqlite};
+use super::{postgres, sqlite, within};
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool};
 use sqlx::{Arguments as _, Connection as _, SqlSafeStr};
@@ -121,7 +121,17 @@ impl Readers {
                 for value in values {
                     bind_postgres(&mut arguments, &value)?;
                 }
-                let rows = sqlx::query_with(sql, arguments).fetch_all(pool).await?;
+                let query = sqlx::query_with(sql, arguments);
+                let rows = match within::scope() {
+                    None => query.fetch_all(pool).await?,
+                    Some(scope) => {
+                        let mut transaction = pool.begin().await?;
+                        postgres::hold_to(scope, &mut transaction).await?;
+                        let rows = query.fetch_all(&mut *transaction).await?;
+                        transaction.commit().await?;
+                        rows
+                    }
+                };
                 rows.iter().map(read::of_postgres).collect()
             }
         }

@@ -7,6 +7,7 @@
 //! * One process at a time opens a data directory (an exclusive lock on `DIR/lock`), and one a PostgreSQL database (an
 //!   advisory lock).
 //! * A commit that returned has reached the disk: SQLite in WAL with `synchronous=FULL`, PostgreSQL with `synchronous_commit`.
+//! * What a task reads that works for somebody is held to their scope (see [`within()`]).
 //! * Only the [`Writer`] writes. It groups what waits into one transaction.
 //! * A full disk ([`WriteError::Full`]) refuses what waits and heals by itself when space returns.
 //!   Any other I/O failure is final ([`WriteError::Fatal`]): after a failed fsync, or a connection that was lost in the middle of a
@@ -22,6 +23,7 @@ mod postgres;
 mod read;
 mod snapshot;
 mod sqlite;
+mod within;
 mod write;
 mod writer;
 
@@ -31,6 +33,7 @@ pub use files::put_private;
 pub use read::{ReadError, Values};
 pub use snapshot::Snapshot;
 pub use sqlite::PAGE_BYTES;
+pub use within::{BodyWithin, beyond, within};
 pub use write::{Done, Guard, Row, Sort, Statement, Storable, Table, Value, Write, WriteError};
 pub use writer::{Permit, Writer};
 

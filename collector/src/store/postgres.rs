@@ -3,8 +3,9 @@
 use super::checkpoint::Checkpoint;
 use super::connection::{Connection, Readers};
 use super::{Held, OpenError, WriteError};
+use deckport_protocol::Scope;
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub(super) fn options(url: &str) -> Result<(PgConnectOptions, String), OpenError
         .application_name("deckport-collector")
         .statement_cache_capacity(512)
         // Said again here: a server may be set to acknowledge before the disk has it.
-        .options([("synchronous_commit", "on")])
+        .options([("synchronous_commit", "on"), ("deckport.organisation", "all")])
         .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
         .log_statements(tracing::log::LevelFilter::Off);
     Ok((options, path))
@@ -57,6 +58,12 @@ pub(super) async fn open(
     let migrator = sqlx::migrate!("migrations/postgres");
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
+    let unbound = "select rolsuper or rolbypassrls from pg_catalog.pg_roles where rolname = current_user";
+    if sqlx::query_scalar(unbound).fetch_one(&mut connection).await.map_err(database)? {
+        tracing::warn!(
+            "row-level security does not bind the role that this collector uses PostgreSQL with; give it one that is no superuser"
+        );
+    }
     let readers = PgPoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(Duration::from_secs(30))
@@ -66,6 +73,21 @@ pub(super) async fn open(
     let held = Arc::new(Held { database: None, _lock: lock });
     let checkpoint = Checkpoint::new(None, Arc::clone(&held));
     Ok((Connection::Postgres(Box::new(connection)), Readers::Postgres(readers), held, checkpoint))
+}
+
+/// Holds a transaction to what a scope covers, until it ends.
+pub(super) async fn hold_to(
+    scope: Scope,
+    transaction: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let sql = "select set_config('deckport.organisation', $1, true), \
+               set_config('deckport.venue', $2, true)";
+    sqlx::query(sql)
+        .bind(scope.organisation_id.to_string())
+        .bind(scope.venue_id.map(|venue| venue.to_string()).unwrap_or_default())
+        .execute(transaction)
+        .await?;
+    Ok(())
 }
 
 /// What an error of PostgreSQL means for the write; by its class of SQLSTATE.

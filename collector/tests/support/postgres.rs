@@ -75,6 +75,8 @@ impl Postgres {
             assert!(Instant::now() < deadline, "the server did not start");
             std::thread::park_timeout(Duration::from_millis(50));
         }
+        // As one is set up for real: a superuser is not bound by row-level security.
+        assert!(postgres.ask("create role deckport login"), "no role could be made");
         Some(postgres)
     }
 
@@ -93,8 +95,8 @@ impl Postgres {
     pub fn database(&self) -> String {
         let number = self.databases.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("deckport_{number}");
-        assert!(self.ask(&format!("create database {name}")), "no database could be made");
-        format!("postgres://postgres@localhost/{name}?host={}", self.dir.path().display())
+        assert!(self.ask(&format!("create database {name} owner deckport")), "no database could be made");
+        format!("postgres://deckport@localhost/{name}?host={}", self.dir.path().display())
     }
 
     /// As a power cut does it: every process of the server is gone at once.
