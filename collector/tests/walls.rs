@@ -27,7 +27,9 @@ const NOBODYS: [&str; 6] = [
     "meta",
 ];
 /// What a run leaves a row in.
-const OF_A_RUN: [&str; 6] = ["console", "stream", "deployment", "tail", "event", "audit"];
+const OF_A_RUN: [&str; 6] = ["console", "stream", "deployment", LINES, "event", "audit"];
+/// Lines move from one to the other when they are sealed.
+const LINES: &str = "(select stream from tail union all select stream from block) as lines";
 
 #[tokio::test]
 async fn what_forgets_to_ask_sees_nothing_of_others() {
@@ -42,7 +44,7 @@ async fn what_forgets_to_ask_sees_nothing_of_others() {
     console.send(run.batch(1..=5)).await;
     console.send(run.frame(&[finished(6, Outcome::Failed)])).await;
     console.acked(6).await;
-    collector.stop().await;
+    collector.shutdown().await.unwrap();
 
     // Every table has its wall, also those that come later, and none can be walked around by whoever owns it.
     let mut connection = PgConnection::connect(&url).await.unwrap();

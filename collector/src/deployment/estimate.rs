@@ -76,14 +76,13 @@ impl Estimates {
         template: &str,
     ) -> Result<Option<Self>, ReadError> {
         // What is usual is learned from all venues of the organisation.
-        let usual = store
-            .fetch(
-                "select deployment_id, name, position, duration_us from phase_history \
+        let usual = store.fetch(
+            "select deployment_id, name, position, duration_us from phase_history \
                  where template = $1 and organisation_id = $2 and deployment_id in \
                  (select deployment_id from phase_history where template = $1 \
                  group by deployment_id order by max(finished_at) desc limit $3)",
-                [template.into(), tenant.organisation_id.to_string().into(), RUNS.into()],
-            );
+            [template.into(), tenant.organisation_id.to_string().into(), RUNS.into()],
+        );
         let rows = beyond(usual).await?;
         let mut runs = std::collections::HashSet::new();
         let mut phases: HashMap<String, Usual> = HashMap::new();

@@ -58,7 +58,8 @@ pub(super) async fn open(
     let migrator = sqlx::migrate!("migrations/postgres");
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|source| OpenError::Migrate { path: path.clone(), source })?;
-    let unbound = "select rolsuper or rolbypassrls from pg_catalog.pg_roles where rolname = current_user";
+    let unbound =
+        "select rolsuper or rolbypassrls from pg_catalog.pg_roles where rolname = current_user";
     if sqlx::query_scalar(unbound).fetch_one(&mut connection).await.map_err(database)? {
         tracing::warn!(
             "row-level security does not bind the role that this collector uses PostgreSQL with; give it one that is no superuser"

@@ -95,7 +95,10 @@ impl Postgres {
     pub fn database(&self) -> String {
         let number = self.databases.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("deckport_{number}");
-        assert!(self.ask(&format!("create database {name} owner deckport")), "no database could be made");
+        assert!(
+            self.ask(&format!("create database {name} owner deckport")),
+            "no database could be made"
+        );
         format!("postgres://deckport@localhost/{name}?host={}", self.dir.path().display())
     }
 
