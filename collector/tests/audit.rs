@@ -6,19 +6,20 @@
 mod support;
 
 use bytes::Bytes;
+use deckport_collector::Collector;
 use deckport_collector::audit::{Audit, Entry, Inspected, Outcome, Verified, Who, verify};
 use deckport_collector::config::{Config, Database};
 use deckport_collector::metrics::Metrics;
 use deckport_collector::store::{Snapshot, Store};
-use deckport_collector::{Clock, Collector, SystemClock};
 use deckport_protocol::ConsoleId;
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
+use support::http::exchange;
+use support::later::Later;
 use support::postgres::Postgres;
 use support::{config, start};
 use tokio::net::TcpStream;
@@ -26,16 +27,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8050";
-
-/// A clock that a test moves on.
-#[derive(Debug, Default)]
-struct Later(AtomicI64);
-
-impl Clock for Later {
-    fn now_us(&self) -> i64 {
-        SystemClock.now_us() + self.0.load(Ordering::Relaxed)
-    }
-}
 
 async fn checked(config: &Config, copies: &[PathBuf]) -> Verified {
     let (data_dir, database) = (config.data_dir.as_path(), &config.database);
@@ -56,10 +47,10 @@ async fn ask(
         .header("content-type", "application/json");
     let body =
         Full::new(Bytes::from(if body.is_null() { String::new() } else { body.to_string() }));
-    let (status, body) = match token {
+    let answer = match token {
         None => {
             let request = request.header("host", "shell").body(body).unwrap();
-            sent(TokioIo::new(collector.dial()), request).await
+            exchange(collector.dial(), request).await
         }
         Some(token) => {
             let address = collector.listen_addr().unwrap();
@@ -68,23 +59,10 @@ async fn ask(
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             let stream = TcpStream::connect(address).await.unwrap();
-            sent(TokioIo::new(stream), request.body(body).unwrap()).await
+            exchange(stream, request.body(body).unwrap()).await
         }
     };
-    (status, serde_json::from_slice(&body).unwrap_or_default())
-}
-
-async fn sent<S>(stream: S, request: hyper::Request<Full<Bytes>>) -> (u16, Bytes)
-where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
-    };
-    tokio::join!(answer, connection).0
+    (answer.status, answer.json())
 }
 
 /// All entries, the oldest first.

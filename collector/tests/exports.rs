@@ -7,9 +7,10 @@ mod support;
 
 use deckport_collector::Collector;
 use deckport_protocol::{Body, Event, Level, Outcome, Output, Record};
-use http_body_util::{BodyExt as _, Full};
-use hyper::header::{AUTHORIZATION, CONTENT_DISPOSITION, HOST};
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, HOST};
 use serde_json::Value;
+use support::http::{Answered, exchange};
 use support::{Console, Run, event, finished, get, line, start};
 
 fn piece(seq: u64, bytes: &str) -> Record {
@@ -21,33 +22,17 @@ fn note(seq: u64, text: &str) -> Record {
     event(seq, &Event::Note { level: Level::Info, text: text.into() })
 }
 
-struct Answer {
-    status: u16,
-    disposition: String,
-    body: Vec<u8>,
-}
-
 /// Asks over TCP, as a browser does.
-async fn ask(collector: &Collector, method: &str, path: &str, token: Option<&str>) -> Answer {
+async fn ask(collector: &Collector, method: &str, path: &str, token: Option<&str>) -> Answered {
     let address = collector.listen_addr().unwrap();
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let stream = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let request = hyper::Request::builder().method(method).uri(path);
     let request = request.header(HOST, address.to_string());
     let request = token
         .into_iter()
         .fold(request, |request, token| request.header(AUTHORIZATION, format!("Bearer {token}")));
     let request = request.body(Full::new(bytes::Bytes::new())).unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let disposition = response.headers().get(CONTENT_DISPOSITION);
-        let disposition = disposition.map_or("", |value| value.to_str().unwrap()).to_owned();
-        let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
-        Answer { status, disposition, body }
-    };
-    tokio::join!(answer, connection).0
+    exchange(stream, request).await
 }
 
 /// Where rows begin in the raw output, and where the last one ends.
@@ -70,7 +55,7 @@ async fn places(collector: &Collector, path: &str) -> Vec<usize> {
 /// The raw bytes of each of these stretches of rows are those that the rows say they have.
 async fn stretches_are_exact(collector: &Collector, path: &str, stretches: &[(usize, usize)]) {
     let token = Some(collector.token());
-    let whole = ask(collector, "GET", &format!("{path}/raw"), token).await.body;
+    let whole = ask(collector, "GET", &format!("{path}/raw"), token).await.body();
     let places = places(collector, path).await;
     assert_eq!(places[places.len() - 1], whole.len(), "every byte belongs to a row");
     for &(from, to) in stretches {
@@ -79,12 +64,16 @@ async fn stretches_are_exact(collector: &Collector, path: &str, stretches: &[(us
         let place = |row: usize| places[row.min(places.len() - 1)];
         let expected = if from < to { &whole[place(from)..place(to)] } else { b"" };
         assert_eq!(answer.status, 200, "{asked}");
-        assert!(answer.body == expected, "{asked}: {:?}", String::from_utf8_lossy(&answer.body));
+        assert!(
+            answer.body() == expected,
+            "{asked}: {:?}",
+            String::from_utf8_lossy(&answer.body())
+        );
     }
     for (asked, from) in [("", 0), ("&from=3", 3)] {
         let answer =
             ask(collector, "GET", &format!("{path}/export?format=raw{asked}"), token).await;
-        assert!(answer.body == whole[places[from]..], "{asked}");
+        assert!(answer.body() == whole[places[from]..], "{asked}");
     }
 }
 
@@ -157,15 +146,16 @@ async fn a_ticket_is_enough_for_each_way_to_take_a_log_out() {
     console.acked(9).await;
     for format in ["raw", "text", "jsonl", "html"] {
         let issued = ask(&collector, "POST", "/api/v1/tickets", Some(collector.token())).await;
-        let issued: Value = serde_json::from_slice(&issued.body).unwrap();
+        let issued: Value = serde_json::from_slice(&issued.body()).unwrap();
         let ticket = issued["ticket"].as_str().unwrap();
         let path =
             format!("/api/v1/deployments/{id}/export?format={format}&from=1&to=3&ticket={ticket}");
         let answer = ask(&collector, "GET", &path, None).await;
         assert_eq!(answer.status, 200, "{format}: a redirect would want a ticket of its own");
-        assert!(answer.disposition.starts_with("attachment; filename="), "{}", answer.disposition);
+        let disposition = answer.header("content-disposition");
+        assert!(disposition.starts_with("attachment; filename="), "{disposition}");
         if format == "raw" {
-            assert_eq!(answer.body, b"line 3\r\nline 4\r\n");
+            assert_eq!(*answer.body(), *b"line 3\r\nline 4\r\n");
         }
         assert_eq!(ask(&collector, "GET", &path, None).await.status, 401, "it is used up");
     }

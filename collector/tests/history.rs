@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sqlx::Connection as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use support::http::exchange;
 use support::postgres::Postgres;
 use support::{Console, Dial, Run, config, event, finished, get, line, open, start};
 use tokio_tungstenite::tungstenite::Message;
@@ -38,9 +39,6 @@ async fn install(collector: &Collector, name: &str, failing: Option<&str>) -> Ru
 }
 
 async fn ask(collector: &Collector, method: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-    use http_body_util::{BodyExt as _, Full};
-    let stream = hyper_util::rt::TokioIo::new(collector.dial());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let kind =
         if body.first() == Some(&b'{') { "application/json" } else { "application/octet-stream" };
     let request = hyper::Request::builder()
@@ -48,14 +46,10 @@ async fn ask(collector: &Collector, method: &str, path: &str, body: Vec<u8>) -> 
         .uri(path)
         .header("host", "shell")
         .header("content-type", kind)
-        .body(Full::new(bytes::Bytes::from(body)))
+        .body(bytes::Bytes::from(body).into())
         .unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
-    };
-    tokio::join!(answer, connection).0
+    let answer = exchange(collector.dial(), request).await;
+    (answer.status, answer.body().to_vec())
 }
 
 fn read(body: &[u8]) -> Value {

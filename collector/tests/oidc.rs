@@ -10,15 +10,18 @@ use bytes::Bytes;
 use deckport_collector::config::{OidcConfig, Secret};
 use deckport_collector::{Collector, Config};
 use deckport_protocol::Role;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::Request;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::config;
+use support::http::exchange;
+use support::later::Later;
 use support::provider::{CLIENT, Key, Provider, SECRET, Unsigned};
 use tokio::net::TcpStream;
 
@@ -56,8 +59,6 @@ async fn ask(
     body: Option<Value>,
 ) -> (u16, String, Value) {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let mut request =
         Request::builder().method(method).uri(path).header("host", address.to_string());
     if let Some(token) = token {
@@ -68,15 +69,8 @@ async fn ask(
     }
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let location = response.headers().get("location");
-        let location = location.map_or("", |value| value.to_str().unwrap()).to_owned();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, location, serde_json::from_slice(&body).unwrap_or_default())
-    };
-    tokio::join!(answer, connection).0
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    (answer.status, answer.header("location"), answer.json())
 }
 
 async fn admin(collector: &Collector, method: &str, path: &str, body: Value) -> Value {
@@ -142,7 +136,10 @@ fn now() -> u64 {
 #[tokio::test]
 async fn an_operator_comes_in_by_a_providers_word() {
     let (dir, provider) = (tempfile::tempdir().unwrap(), Provider::start().await);
-    let collector = start(with(dir.path(), &provider), &provider).await;
+    let clock = Arc::new(Later::default());
+    let mut config = with(dir.path(), &provider);
+    config.clock = Arc::clone(&clock) as _;
+    let collector = start(config, &provider).await;
     let (_, _, ways) = ask(&collector, None, "GET", "/api/v1/login", None).await;
     assert_eq!(ways, json!({ "oidc": "Example ID" }));
 
@@ -175,8 +172,8 @@ async fn an_operator_comes_in_by_a_providers_word() {
     // Another key, of another kind: the provider changed it.
     let read = provider.counted("/jwks");
     provider.sign_with(Key::rsa("second"));
-    // As if some seconds had passed since the keys were read.
-    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    // Some seconds after the keys were read.
+    clock.0.fetch_add(11_000_000, Ordering::Relaxed);
     log_in(&collector, &provider).await.unwrap();
     assert_eq!(provider.counted("/jwks"), read + 1);
 

@@ -5,30 +5,21 @@
 mod support;
 
 use bytes::Bytes;
-use deckport_collector::{Clock, Collector};
+use deckport_collector::{Clock as _, Collector};
 use futures_util::StreamExt as _;
-use http_body_util::{BodyExt as _, Collected, Full};
+use http_body_util::Full;
 use hyper::Request;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
+use support::http::exchange;
+use support::later::Later;
 use support::{DEADLINE, Dial, config, open, start};
 use tokio::net::TcpStream;
 
 const PASSWORD: &str = "three blind mice";
-
-/// A clock that a test moves on.
-#[derive(Debug, Default)]
-struct Later(AtomicI64);
-
-impl Clock for Later {
-    fn now_us(&self) -> i64 {
-        deckport_collector::SystemClock.now_us() + self.0.load(Ordering::Relaxed)
-    }
-}
 
 async fn start_with(dir: &Path, clock: &Arc<Later>) -> Collector {
     let mut config = config(dir);
@@ -48,8 +39,6 @@ async fn ask_with(
     headers: Headers<'_>,
 ) -> (u16, Value) {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let mut request = Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", address.to_string());
@@ -65,15 +54,10 @@ async fn ask_with(
     }
     let body = body.map(Value::to_string).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        // Some answers have no end.
-        let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await;
-        (status, body.unwrap().map(Collected::to_bytes).unwrap_or_default())
-    };
-    let ((status, body), _) = tokio::join!(answer, connection);
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    // Where all are asked for, some break off.
+    let body = answer.whole.unwrap_or_default();
+    (answer.status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
 async fn ask(
@@ -107,18 +91,13 @@ async fn log_in(collector: &Collector, login: &str, more: Value) -> Result<Strin
 /// The seconds that the header of a refused login says.
 async fn retry_after(collector: &Collector, login: &Value) -> u64 {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let request = Request::post("/api/v1/login")
         .header("host", address.to_string())
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(login.to_string())))
         .unwrap();
-    let (answer, _) = tokio::join!(
-        async move { sender.send_request(request).await.unwrap().headers().clone() },
-        connection
-    );
-    answer["retry-after"].to_str().unwrap().parse().unwrap()
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    answer.header("retry-after").parse().unwrap()
 }
 
 fn refused(code: &str) -> Result<String, (u16, String)> {

@@ -7,9 +7,10 @@
 mod support;
 
 use deckport_collector::Collector;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST};
 use serde_json::Value;
+use support::http::exchange;
 use support::start;
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8050";
@@ -29,21 +30,14 @@ async fn refused(
     body: Vec<u8>,
 ) -> Told {
     let asked = format!("{method} {path} {kind:?}");
-    let stream = hyper_util::rt::TokioIo::new(collector.dial());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let request = hyper::Request::builder().method(method).uri(path).header(HOST, "shell");
     let request =
         kind.into_iter().fold(request, |request, kind| request.header(CONTENT_TYPE, kind));
     let request = request.body(Full::new(bytes::Bytes::from(body))).unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let header = |name| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
-        let (allow, kind) = (header(ALLOW), header(CONTENT_TYPE));
-        (status, allow, kind, response.into_body().collect().await.unwrap().to_bytes())
-    };
-    let ((status, allow, kind, body), _) = tokio::join!(answer, connection);
-    let body = String::from_utf8_lossy(&body);
+    let answer = exchange(collector.dial(), request).await;
+    let header = |name| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (status, allow, kind) = (answer.status, header(ALLOW), header(CONTENT_TYPE));
+    let body = answer.text();
     assert!((400..500).contains(&status), "{asked}: {status} {body}");
     assert_eq!(kind.as_deref(), Some("application/json"), "{asked}: {body}");
     let value: Value = serde_json::from_str(&body).unwrap();

@@ -10,13 +10,13 @@ use deckport_collector::Collector;
 use deckport_collector::config::Database;
 use deckport_protocol::message::AgentMessage;
 use deckport_protocol::{ConsoleId, Outcome};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::Request;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use support::http::exchange;
 use support::postgres::Postgres;
-use support::{Console, DEADLINE, Dial, Run, config, finished, line, open, start};
+use support::{Console, Dial, Run, config, finished, line, open, start};
 use tokio::net::TcpStream;
 
 const PASSWORD: &str = "three blind mice";
@@ -29,8 +29,6 @@ async fn ask_text(
     body: Option<&Value>,
 ) -> (u16, String) {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -39,13 +37,8 @@ async fn ask_text(
         .header("content-type", "application/json");
     let body = body.map(Value::to_string).unwrap_or_default();
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await;
-        (status, String::from_utf8_lossy(&body.unwrap().unwrap().to_bytes()).into_owned())
-    };
-    tokio::join!(answer, connection).0
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    (answer.status, answer.text())
 }
 
 async fn ask(

@@ -5,8 +5,8 @@
 mod support;
 
 use bytes::Bytes;
+use deckport_collector::Collector;
 use deckport_collector::config::{OwnCertificate, Rate};
-use deckport_collector::{Clock, Collector};
 use deckport_protocol::console::{Checkpoint, CollectorWord, ConsoleMessage, ConsoleOrder};
 use deckport_protocol::joining::Joined;
 use deckport_protocol::message::{AgentMessage, CollectorMessage};
@@ -14,16 +14,17 @@ use deckport_protocol::tls::rustls::pki_types::pem::PemObject as _;
 use deckport_protocol::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use deckport_protocol::{BootId, ConsoleId, ErrorCode, PROTOCOL_VERSION, Pin, tls};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use support::http::exchange;
+use support::later::Later;
 use support::{DEADLINE, Run, config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -32,16 +33,6 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
-
-/// A clock that a test moves on.
-#[derive(Debug, Default)]
-struct Later(AtomicI64);
-
-impl Clock for Later {
-    fn now_us(&self) -> i64 {
-        deckport_collector::SystemClock.now_us() + self.0.load(Ordering::Relaxed)
-    }
-}
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -97,8 +88,7 @@ async fn ask(
     body: Value,
 ) -> (u16, Value) {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(connect(address, collector.pin(), held).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let stream = connect(address, collector.pin(), held).await.unwrap();
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -106,19 +96,14 @@ async fn ask(
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
-    };
-    let ((status, body), _) = tokio::join!(answer, connection);
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    let answer = exchange(stream, request).await;
+    (answer.status, answer.json())
 }
 
 /// What an admin does: the local token, over TLS.
 async fn admin(collector: &Collector, method: Method, path: &str, body: Value) -> (u16, Value) {
     let address = collector.listen_addr().unwrap();
-    let stream = TokioIo::new(connect(address, collector.pin(), None).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let stream = connect(address, collector.pin(), None).await.unwrap();
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -127,12 +112,8 @@ async fn admin(collector: &Collector, method: Method, path: &str, body: Value) -
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
-    };
-    let ((status, body), _) = tokio::join!(answer, connection);
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    let answer = exchange(stream, request).await;
+    (answer.status, answer.json())
 }
 
 async fn code(collector: &Collector, asked: Value) -> (String, String) {

@@ -51,7 +51,7 @@ fn no_provider() -> Refusal {
 }
 
 /// The address of whoever asks, as failures are counted by.
-fn address_of(peer: &Peer) -> String {
+pub(super) fn address_of(peer: &Peer) -> String {
     peer.address().map_or_else(|| "shell".to_owned(), |ip| ip.to_canonical().to_string())
 }
 

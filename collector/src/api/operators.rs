@@ -2,6 +2,7 @@
 
 use super::App;
 use super::extract::{Body, Named, Params, bad};
+use super::login::address_of;
 use super::routes::ErrorBody;
 use super::written::Note;
 use crate::auth::operators::{
@@ -122,10 +123,7 @@ pub(super) async fn login(
     Extension(note): Extension<Note>,
     Body(login): Body<Login>,
 ) -> Result<Json<LoggedIn>, Response> {
-    let address = match &peer {
-        Peer::Shell => "shell".to_owned(),
-        Peer::Remote(remote) => remote.from.ip().to_canonical().to_string(),
-    };
+    let address = address_of(&peer);
     let now = app.config.clock.now_us();
     note.about("login", &login.login);
     let granted = app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await;

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
+pub mod http;
+pub mod later;
 pub mod pebble;
 pub mod postgres;
 pub mod provider;
@@ -227,20 +229,9 @@ pub async fn get(collector: &Collector, path: &str) -> (u16, serde_json::Value) 
 
 /// What a path answers with.
 pub async fn text(collector: &Collector, path: &str) -> (u16, String) {
-    use http_body_util::BodyExt as _;
-    let stream = hyper_util::rt::TokioIo::new(collector.dial());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-    let request = hyper::Request::get(path)
-        .header("host", "shell")
-        .body(http_body_util::Empty::<Bytes>::new())
-        .unwrap();
-    let answer = async move {
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
-    };
-    let ((status, body), _) = tokio::join!(answer, connection);
-    (status, String::from_utf8_lossy(&body).into_owned())
+    let request = hyper::Request::get(path).header("host", "shell");
+    let answer = http::exchange(collector.dial(), request.body(Bytes::new().into()).unwrap()).await;
+    (answer.status, answer.text())
 }
 
 /// Waits until `condition` holds.
