@@ -255,7 +255,7 @@ fn debian(release: &str) -> Result<()> {
     desk.outcome(release)?;
 
     // The machine boots; nobody logs in.
-    let mut booted = boot(&venue, &root)?;
+    let _machine = boot(&venue, &root)?;
     let linked = eventually(MINUTES, "the daemon is linked after the boot", || {
         let console = desk.console(release).ok()??;
         (!console["linked_since"].is_null()).then_some(console)
@@ -275,23 +275,35 @@ fn debian(release: &str) -> Result<()> {
         (all.as_array()?.iter().filter(done).count() == 2).then_some(())
     })?;
     ensure!(root.path().join("usr/local/games-are-here").exists(), "it may change the machine");
-    booted.kill();
     Ok(())
+}
+
+/// A machine that was switched on. Switched off with it: whoever kills nspawn alone leaves the machine running.
+struct Machine(Process);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.stop(LONG) {
+            eprintln!("the machine was not switched off: {error:#}");
+        }
+    }
 }
 
 fn booted_log(root: &Root) -> PathBuf {
     root.path().with_file_name("booted.log")
 }
 
-fn boot(venue: &Venue, root: &Root) -> Result<Process> {
+fn boot(venue: &Venue, root: &Root) -> Result<Machine> {
     let netns = format!("--network-namespace-path={}", venue.console_netns());
     let call = Call::new("systemd-nspawn")
-        .args(["--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", &netns, "-D"])
+        .args(["--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", &netns])
+        // What it is told to stop with is the end of it.
+        .args(["--kill-signal=SIGKILL", "-D"])
         .arg(root.path());
     let log = std::fs::File::create(booted_log(root))?;
     let mut command = call.command();
     command.stdout(log.try_clone()?).stderr(log);
-    Process::start(&mut command)
+    Ok(Machine(Process::start(&mut command)?))
 }
 
 /// Somebody answers in the collector's place: nothing of the code, or of anything, reaches them.
