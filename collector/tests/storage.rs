@@ -96,6 +96,67 @@ async fn restart(config: &Config) {
 }
 
 #[tokio::test]
+async fn a_row_that_is_cut_in_two_is_found_by_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.bounds.tail_bytes = 4096;
+    let collector = Collector::start(config).await.unwrap();
+    let (slow, busy) = (Run::new("Bay 1"), Run::new("Bay 2"));
+    let part = |seq: u64, text: &str| {
+        let mut part = line(seq, text);
+        let Body::Output(output) = &mut part.body else { unreachable!() };
+        output.bytes.truncate(text.len());
+        output.continues = true;
+        part
+    };
+    let (mut console, _) = Console::greet(&collector, &slow).await;
+    console.send(slow.frame(&[slow.started(), part(2, "the curtain rises")])).await;
+    console.acked(2).await;
+    // The other fills the tail: what is open there has to go into a block as it is.
+    let sealed = async |from: u64| {
+        let (mut console, acked) = Console::greet(&collector, &busy).await;
+        for first in (from..from + 900).step_by(10) {
+            console.send(busy.batch(first..=first + 9)).await;
+        }
+        console.acked(from + 899).await;
+        assert_eq!(acked, from - 1);
+    };
+    let found = async |query: &str, expected: &[(u64, &str)]| {
+        let path = format!("/api/v1/search?q={query}&count=true");
+        let (_, found) = get(&collector, &path).await;
+        let hits = found["hits"].as_array().unwrap().iter();
+        let hits: Vec<_> = hits
+            .map(|hit| (hit["row"]["row"].as_u64().unwrap(), hit["row"]["text"].as_str().unwrap()))
+            .collect();
+        assert_eq!(hits, expected, "{query}");
+        assert_eq!(found["matched"], expected.len(), "{query}");
+    };
+    found("curtain", &[(0, "the curtain rises")]).await;
+    sealed(1).await;
+    console.send(slow.frame(&[part(3, ", the zebra")])).await;
+    console.acked(3).await;
+    // Its begin is in a block, the rest in the tail.
+    for query in ["curtain", "zebra", "curtain%20zebra", "%22rises,%20the%22"] {
+        found(query, &[(0, "the curtain rises, the zebra")]).await;
+    }
+    found("curtain%20-zebra", &[]).await;
+    sealed(901).await;
+    console.send(slow.frame(&[line(4, " sings"), line(5, "the curtain falls")])).await;
+    console.acked(5).await;
+    sealed(1801).await;
+    console.send(slow.frame(&[finished(6, Outcome::Succeeded)])).await;
+    console.acked(6).await;
+    // It lies in three blocks.
+    let whole = "the curtain rises, the zebra sings";
+    for query in ["zebra", "sings", "curtain%20sings", "%22zebra%20sings%22", "rises"] {
+        found(query, &[(0, whole)]).await;
+    }
+    found("curtain", &[(1, "the curtain falls"), (0, whole)]).await;
+    found("curtain%20-sings", &[(1, "the curtain falls")]).await;
+    collector.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn one_collector_at_a_time_opens_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     let _first = start(dir.path()).await;

@@ -13,7 +13,6 @@ function installer(mode) {
   const lines = [
     'echo "--- Check the console"',
     'for i in $(seq 1 40); do echo "checked part $i"; done',
-    // more than a busy machine takes to start it
     'sleep 0.4',
     'echo "--- Install drivers"',
     `echo "Secure Boot is ${mode === 'good' ? 'disabled' : 'enabled'}"`,
@@ -75,6 +74,12 @@ export async function historyChecks({ stage, check, open, look, assertNotWide, v
     return all.length === 5 && all;
   });
   const failed = runs.find((one) => one.name === 'Bay 20' && one.state === 'failed');
+  /** When each row of a run was printed, from its start on. */
+  const clockOf = async (id) => {
+    const { summary } = await stage.get(`/deployments/${id}`);
+    const { rows } = await stage.get(`/deployments/${id}/rows?from=0&count=${summary.rows}`);
+    return rows.map((row) => row.at - summary.started_at);
+  };
   const progress = (page) => page.textContent(PROGRESS);
   const state = (page, wanted) => page.waitForSelector(`${PROGRESS}[data-state=${wanted}]`);
 
@@ -253,12 +258,25 @@ export async function historyChecks({ stage, check, open, look, assertNotWide, v
     const sides = page.locator('[data-testid=side]');
     await sides.nth(1).locator('[data-row]').first().waitFor();
     const top = async (side) => Number(await sides.nth(side).getAttribute('data-top'));
+    const [led, following] = await Promise.all([one, other].map(clockOf));
+    assert.equal(led.length, following.length);
+    /** The other's last row at the moment of the leader's `row`; the last rows cannot stand at the top. */
+    const sameMoment = (row, end) =>
+      Math.min(
+        end,
+        Math.max(
+          0,
+          following.findLastIndex((at) => at <= led[row]),
+        ),
+      );
     await sides.nth(0).locator('[data-log-rows]').focus();
     await page.keyboard.press('End');
-    await until('both are at their end', async () => (await top(0)) > 41 && (await top(1)) > 41);
+    await until('one is at its end', async () => (await top(0)) > 41);
+    const end = await top(0);
+    await until('the other followed', async () => (await top(1)) === sameMoment(end, end));
     await page.keyboard.press('Home');
-    // the first phase is printed at one moment: anywhere in it is there
-    await until('the other followed', async () => (await top(0)) === 0 && (await top(1)) <= 41);
+    await until('one is at its begin', async () => (await top(0)) === 0);
+    await until('the other followed back', async () => (await top(1)) === sameMoment(0, end));
     await look(page, 'together');
     await page.click('text=One list');
     await page.waitForSelector('[data-testid=merged]:not([data-items="0"])');

@@ -41,7 +41,7 @@ pub(super) struct Index(RwLock<Inner>);
 
 /// The columns of a block that the index holds, in the order in which [`read`] expects them.
 const COLUMNS: &str = "select id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
-     first_at, last_at, errors, warnings, levels, kinds, stored from block order by stream, first_seq";
+     first_at, last_at, errors, warnings, levels, kinds, stored, takes_over from block order by stream, first_seq";
 
 fn read(row: &Values) -> Result<Sealed, LogError> {
     Ok(Sealed {
@@ -60,6 +60,7 @@ fn read(row: &Values) -> Result<Sealed, LogError> {
             warnings: row.count(11)?,
             levels: row.int(12)? as u8,
             kinds: row.int(13)? as u8,
+            takes_over: row.int(15)? != 0,
         },
         stored: row.count(14)?,
     })

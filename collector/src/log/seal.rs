@@ -3,11 +3,11 @@
 //! Packing is work for a processor and happens on a thread for such work; the writer only gets finished parts. What must hold is
 //! said in `tail`.
 
-use super::block::{BLOCK_BYTES, Block, Builder, Packed};
+use super::block::{BLOCK_BYTES, Block, Builder, CutRow, Packed};
 use super::filter::{self, Filter};
 use super::index::Sealed;
 use super::tail::{Cut, Unsealed};
-use super::{Log, LogError, StreamKey};
+use super::{Log, LogError, NewFrame, StreamKey};
 use crate::store::{Row, Statement, Table, Write, WriteError};
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError};
@@ -23,13 +23,15 @@ const MERGE_EVERY: Duration = Duration::from_secs(20);
 const MERGED_BYTES: u64 = BLOCK_BYTES * 3 / 2;
 /// So many neighbours of a running stream are worth it.
 const MERGE_FROM: usize = 4;
+/// More than what is shown of one row.
+const CUT_ROW_BYTES: usize = 1024 * 1024;
 /// Blocks smaller than this are not for good.
 const FOR_GOOD: u64 = BLOCK_BYTES / 2;
 
 static BLOCK: Table = Table {
     insert: "insert into block (id, stream, first_seq, last_seq, first_row, rows_count, first_byte, bytes, \
-             first_at, last_at, errors, warnings, levels, kinds, stored)",
-    columns: 15,
+             first_at, last_at, errors, warnings, levels, kinds, stored, takes_over)",
+    columns: 16,
     conflict: "",
     last_wins: false,
 };
@@ -81,6 +83,7 @@ pub(super) fn rows_of(sealed: &Sealed, packed: Packed, state_before: Option<Byte
         i64::from(summary.levels).into(),
         i64::from(summary.kinds).into(),
         (*stored).into(),
+        i64::from(summary.takes_over).into(),
     ];
     let parts = vec![
         (*id).into(),
@@ -163,9 +166,10 @@ impl Log {
         let Some(first) = cut.first() else { return Ok(()) };
         let (stream, first_seq) = (first.frame.stream, first.frame.first_seq);
         let state_before = first.frame.state_before.clone();
+        let cut_row = self.cut_row(stream, &first.frame).await?;
         let limits = self.limits;
         let packing = tokio::task::spawn_blocking(move || {
-            let packed = pack_frames(&cut, &limits);
+            let packed = pack_frames(&cut, cut_row, &limits);
             (packed, cut)
         });
         let (packed, cut) = packing.await.map_err(|_| LogError::stopping())?;
@@ -187,6 +191,25 @@ impl Log {
         self.index.put(sealed);
         self.tail.sealed(&cut);
         Ok(())
+    }
+
+    /// The row that is open in front of a frame, as it is now; `None`: none is, or it cannot be read.
+    pub(super) async fn cut_row(
+        &self,
+        stream: StreamKey,
+        frame: &NewFrame,
+    ) -> Result<Option<CutRow>, LogError> {
+        let Some(row) = frame.first_row.checked_sub(1).filter(|_| frame.goes_on) else {
+            return Ok(None);
+        };
+        let page = match self.page(stream, row, 1, CUT_ROW_BYTES).await {
+            Err(error @ LogError::Damaged { .. }) => {
+                tracing::error!(%error, "what comes of a row behind a damaged block is not searched");
+                return Ok(None);
+            }
+            page => page?,
+        };
+        Ok(page.rows.into_iter().next().map(|row| CutRow { text: row.text, at_us: row.at }))
     }
 
     /// Deletes what is sealed from the table of the tail.
@@ -272,6 +295,10 @@ impl Log {
                 let block = parts.block(sealed)?;
                 let builder = builder
                     .get_or_insert_with(|| Builder::new(first_row, first_byte, block.goes_on()));
+                // The later knows more of a row that goes on in several.
+                if let Some(row) = block.cut_row().filter(|_| sealed.first_row == first_row) {
+                    builder.takes_over(row);
+                }
                 copy(builder, &block, &parts.records)?;
             }
             Ok(builder.map(Builder::finish))
@@ -360,12 +387,16 @@ pub(super) fn build_frames(
     Ok((builder.ok_or("there are no frames")?, rows))
 }
 
-/// Packs frames that follow one another.
+/// Packs frames that follow one another, and the row that is open in front of them.
 fn pack_frames(
     frames: &[Arc<Unsealed>],
+    cut_row: Option<CutRow>,
     limits: &deckport_protocol::Limits,
 ) -> Result<Packed, String> {
-    let (builder, rows) = build_frames(frames, limits)?;
+    let (mut builder, rows) = build_frames(frames, limits)?;
+    if let Some(row) = cut_row {
+        builder.takes_over(row);
+    }
     let packed = builder.finish();
     if packed.summary.rows != rows {
         return Err(format!("{} rows were packed, not {rows}", packed.summary.rows));

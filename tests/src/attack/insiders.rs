@@ -92,11 +92,11 @@ pub(super) fn set_out(
         all.spawn(async move {
             while Instant::now() < until {
                 let begun = Instant::now();
-                let end = match deaf(&door, &attack).await {
-                    Ok(end) => end,
-                    Err(error) => why(&error),
+                let (end, done) = match deaf(&door, &attack).await {
+                    Ok(ended) => ended,
+                    Err(error) => (why(&error), 0),
                 };
-                notes.ended(DEAF, end, begun.elapsed(), 0);
+                notes.ended(DEAF, end, begun.elapsed(), done);
                 sleep(Duration::from_secs(1)).await;
             }
         });
@@ -118,7 +118,8 @@ async fn idle(door: &Door) -> String {
     end
 }
 
-fn hello(known: &Known) -> Hello {
+/// What a console says first on a new run's socket.
+pub fn hello(known: &Known) -> Hello {
     Hello {
         protocol: PROTOCOL_VERSION,
         abilities: vec![ABILITY_COLUMNS.to_owned(), ABILITY_ZSTD.to_owned()],
@@ -219,8 +220,8 @@ async fn once(
     Ok((end, sent))
 }
 
-/// Subscribes to everything and reads nothing for longer than anybody is waited for.
-async fn deaf(door: &Door, attack: &Attack) -> Result<String, Error> {
+/// Subscribes to everything and reads nothing for longer than anybody is waited for: how it ended, and that it had begun.
+async fn deaf(door: &Door, attack: &Attack) -> Result<(String, u64), Error> {
     let mut socket = door.socket("/ws/live", Some(&attack.operator), Some(16 * 1024)).await?;
     for (id, deployment) in attack.deployments.iter().take(60).enumerate() {
         let subscribe = json!({
@@ -249,5 +250,5 @@ async fn deaf(door: &Door, attack: &Attack) -> Result<String, Error> {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(3), rest).await;
-    Ok(end)
+    Ok((end, 1))
 }

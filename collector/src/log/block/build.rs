@@ -1,7 +1,9 @@
 //! Packing a stretch of a stream into a block.
 
 use super::records::Writer;
-use super::{Block, BlockError, Packed, Segment, Summary, pack, segments, without_end};
+use super::{
+    Block, BlockError, CutRow, Packed, Segment, Summary, TAKES_OVER, pack, segments, without_end,
+};
 use crate::log::filter::FilterBuilder;
 use crate::log::notes::{Notes, number_of_kind, number_of_level};
 use deckport_protocol::rows::{TextOf, is_plain};
@@ -13,6 +15,7 @@ use deckport_protocol::{BodyRef, BootId, Level, RecordRef};
 pub(in crate::log) struct Builder {
     summary: Summary,
     goes_on: bool,
+    cut: Option<CutRow>,
     output: Vec<u8>,
     /// Where records ended in the middle of a line.
     cuts: Vec<usize>,
@@ -42,11 +45,18 @@ impl Builder {
         Self {
             summary,
             goes_on,
+            cut: None,
             output: Vec::with_capacity(64 * 1024),
             cuts: Vec::new(),
             records: Writer::default(),
             notes: Notes::default(),
         }
+    }
+
+    /// The row that is open before the block, as it is at the block's end: a search finds it here.
+    pub(in crate::log) fn takes_over(&mut self, row: CutRow) {
+        debug_assert!(self.goes_on);
+        self.cut = Some(row);
     }
 
     /// The next records were received together, at this time.
@@ -109,7 +119,7 @@ impl Builder {
     }
 
     fn build(self) -> Built {
-        let Self { mut summary, goes_on, output, cuts, records, notes: noted } = self;
+        let Self { mut summary, goes_on, cut, output, cuts, records, notes: noted } = self;
         let first_row = summary.first_row;
         let segments = segments::of(&output, summary.first_byte, first_row, goes_on, &noted.events);
         summary.bytes = output.len() as u64;
@@ -137,7 +147,15 @@ impl Builder {
         let mut filter = FilterBuilder::default();
         let mut shown = TextOf::default();
         let mut overlay: Vec<(u64, usize)> = Vec::new();
-        let mut events = notes.events.iter();
+        if let Some(cut) = &cut {
+            summary.takes_over = true;
+            summary.first_at = summary.first_at.min(cut.at_us);
+            filter.add(cut.text.as_bytes());
+            text.extend_from_slice(cut.text.as_bytes());
+            text.push(b'\n');
+            overlay.push((first_row - 1, cut.text.len()));
+        }
+        let mut events = notes.events.iter().filter(|event| event.row >= first_row);
         let mut cuts = cuts.into_iter().peekable();
         for (row, segment) in rows.zip(&segments) {
             let of_row = match segment {
@@ -176,7 +194,13 @@ impl Builder {
 
         let mut part = Vec::new();
         varint::put(&mut part, length as u64);
-        varint::put(&mut part, u64::from(goes_on));
+        match &cut {
+            Some(cut) => {
+                varint::put(&mut part, TAKES_OVER);
+                varint::put_signed(&mut part, cut.at_us);
+            }
+            None => varint::put(&mut part, u64::from(goes_on)),
+        }
         part.extend_from_slice(&notes.encode());
         varint::put(&mut part, overlay.len() as u64);
         let mut before = 0;

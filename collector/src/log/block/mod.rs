@@ -6,8 +6,9 @@
 //! text      the output bytes of the stretch, as they came, and a line feed where they do not end in one; then the *overlay*: what is shown of the rows of which their
 //!           bytes are not what is shown (escapes, tabs, carriage returns, markup) and of those that are no output, each
 //!           closed by a line feed
-//! rows      varint length of the output; varint 1 where the first bytes go on with a row that began before; the notes
-//!           (see `notes`); varint n, then n × (varint row, against the one before; varint length of its overlay)
+//! rows      varint length of the output; varint 1 where the first bytes go on with a row that began before, or 2 and a
+//!           signed varint where the overlay begins with that row as it is at the block's end: the time it began at; the
+//!           notes (see `notes`); varint n, then n × (varint row, against the one before; varint length of its overlay)
 //! records   see `records`: everything else that makes the records what they were
 //! ```
 //!
@@ -17,7 +18,7 @@
 //! * A block holds whole records. It ends where a row ends, unless one row alone is larger than a block.
 //! * The records that come out are the records that went in, in every bit.
 //! * The text of a row (its overlay, else its bytes without their end) is what a viewer is shown of it. Of a row that goes on behind
-//!   the block it is what was there when the block ended.
+//!   the block it is what was there when the block ended; the block behind takes it over and holds its text from its begin.
 
 mod build;
 mod records;
@@ -42,6 +43,8 @@ pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
 /// More than anything that is packed as one part.
 const PART_BYTES: usize = 256 * 1024 * 1024;
 const LEVEL: i32 = 1;
+/// In the place of the varint that says whether a row goes on.
+const TAKES_OVER: u64 = 2;
 
 /// What is stored is not a block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +76,17 @@ pub(super) struct Summary {
     /// A bit for each level, and each kind of row, that occurs.
     pub(super) levels: u8,
     pub(super) kinds: u8,
+    /// It holds what is shown of the row before its first one as well, which began before it and goes on in it.
+    pub(super) takes_over: bool,
+}
+
+/// A row that began before a block and goes on in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CutRow {
+    /// What is shown of it, from its begin on.
+    pub(super) text: String,
+    /// When it began, by the console's clock.
+    pub(super) at_us: i64,
 }
 
 /// A block as it is stored.
@@ -95,6 +109,8 @@ pub(super) struct Block {
     text: Vec<u8>,
     output: usize,
     goes_on: bool,
+    /// When the row began that it takes over.
+    cut_at: Option<i64>,
     pub(super) notes: Notes,
     /// Rows with an overlay, and where it stands in `text`.
     overlay: Vec<(u64, std::ops::Range<u32>)>,
@@ -124,7 +140,12 @@ impl Block {
         let mut input = part;
         let number = |input: &mut &[u8]| varint::take(input).ok_or_else(malformed);
         let output = usize::try_from(number(&mut input)?).map_err(|_| malformed())?;
-        let goes_on = number(&mut input)? != 0;
+        let goes_on = number(&mut input)?;
+        let cut_at = if goes_on == TAKES_OVER {
+            Some(varint::take_signed(&mut input).ok_or_else(malformed)?)
+        } else {
+            None
+        };
         let notes = Notes::decode(&mut input).ok_or_else(malformed)?;
         let mut overlay = Vec::new();
         let closed = text.get(..output).ok_or_else(malformed)?.last().is_none_or(|&b| b == b'\n');
@@ -146,7 +167,8 @@ impl Block {
             first_byte,
             text,
             output,
-            goes_on,
+            goes_on: goes_on != 0,
+            cut_at,
             notes,
             overlay,
             segments: OnceLock::new(),
@@ -159,13 +181,29 @@ impl Block {
         let mut input = part.as_slice();
         let notes = varint::take(&mut input)
             .and_then(|_| varint::take(&mut input))
-            .and_then(|_| Notes::decode(&mut input));
+            .and_then(|goes_on| match goes_on {
+                TAKES_OVER => varint::take_signed(&mut input).map(drop),
+                _ => Some(()),
+            })
+            .and_then(|()| Notes::decode(&mut input));
         notes.ok_or(BlockError::Malformed { part: "rows" })
     }
 
     /// A row is open before it.
     pub(super) const fn goes_on(&self) -> bool {
         self.goes_on
+    }
+
+    /// When the row began that it takes over.
+    pub(super) const fn cut_at(&self) -> Option<i64> {
+        self.cut_at
+    }
+
+    /// The row that it takes over from what is before it.
+    pub(super) fn cut_row(&self) -> Option<CutRow> {
+        let at_us = self.cut_at?;
+        let shown = self.shown(self.first_row.checked_sub(1)?);
+        Some(CutRow { text: String::from_utf8_lossy(shown).into_owned(), at_us })
     }
 
     /// The output bytes.
@@ -230,7 +268,10 @@ impl Block {
                 .events
                 .iter()
                 .all(|event| noted.contains(&event.row) && bytes.contains(&event.at_byte))
-            && self.overlay.iter().all(|(row, _)| rows.contains(row))
+            && self
+                .overlay
+                .iter()
+                .all(|(row, _)| rows.contains(row) || self.cut_at.is_some() && noted.contains(row))
     }
 
     /// The row behind the last one that ends in the block.

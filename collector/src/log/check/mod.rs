@@ -293,7 +293,7 @@ impl Log {
             Derived::Summary(summary) => Statement {
                 sql: "update block set rows_count = $2, bytes = $3, first_at = $4, last_at = $5, \
                       errors = $6, warnings = $7, levels = $8, kinds = $9, first_row = $10, \
-                      first_byte = $11 where id = $1",
+                      first_byte = $11, takes_over = $12 where id = $1",
                 values: vec![
                     sealed.id.into(),
                     summary.rows.into(),
@@ -306,6 +306,7 @@ impl Log {
                     i64::from(summary.kinds).into(),
                     summary.first_row.into(),
                     summary.first_byte.into(),
+                    i64::from(summary.takes_over).into(),
                 ],
             },
             Derived::Filter(packed) => Statement {
@@ -395,6 +396,9 @@ impl Reading {
         }
         let (mut count, mut head_differs, mut last) = (0, false, None);
         let mut builder = Builder::new(summary.first_row, summary.first_byte, block.goes_on());
+        if let Some(row) = block.cut_row() {
+            builder.takes_over(row);
+        }
         for (record, origin) in records.iter() {
             count += 1;
             chain = chain.extend(&record);
@@ -484,10 +488,16 @@ fn differs(head: &mut Option<(u64, Chain)>, record: &RecordRef<'_>, chain: Chain
 fn held_by(block: &Block) -> FilterBuilder {
     let mut folded = Vec::new();
     let mut builder = FilterBuilder::default();
-    for row in block.rows() {
+    let mut add = |text: &[u8]| {
         folded.clear();
-        fold_into(block.shown(row), &mut folded);
+        fold_into(text, &mut folded);
         builder.add(&folded);
+    };
+    if let Some(row) = block.cut_row() {
+        add(row.text.as_bytes());
+    }
+    for row in block.rows() {
+        add(block.shown(row));
     }
     builder
 }

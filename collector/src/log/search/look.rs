@@ -1,7 +1,7 @@
 //! Looking into blocks: unpacking them, and finding rows in their texts.
 
 use super::{Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
-use crate::log::block::{Block, BlockError, BlockRecords, Summary};
+use crate::log::block::{Block, BlockError, BlockRecords, CutRow, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
 use crate::log::read::{MOVED, MOVES, Parts};
@@ -22,6 +22,8 @@ use std::sync::{Arc, OnceLock};
 const READ_BLOCKS: usize = 8;
 /// Such reads and scans on their way; more only wait for a processor.
 const AT_ONCE: usize = 4;
+/// More than what a viewer is shown of one row.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 impl Log {
     /// Looks into the parts of a plan in their order, and hands on what was found in each, with the latest time of all that
@@ -81,21 +83,26 @@ impl Log {
         let mut parts = self.parts_of(&ids).await?;
         let mut looked = Vec::with_capacity(units.len());
         for unit in units {
-            let Source::Sealed(sealed) = &unit.source else {
-                looked.push((unit, Ok(None)));
-                continue;
-            };
-            // Merged a moment ago: the rows are in the block that took its place.
-            let now = match parts.remove(&sealed.id) {
-                Some(parts) => Ok(Some((Arc::clone(sealed), parts))),
-                None => self.moved(sealed).await,
+            let now = match &unit.source {
+                Source::Sealed(sealed) => match parts.remove(&sealed.id) {
+                    Some(parts) => Ok(Read::Sealed(Arc::clone(sealed), parts)),
+                    // Merged a moment ago: the rows are in the block that took its place.
+                    None => self.moved(sealed).await,
+                },
+                Source::Tail(frames) => match frames.first() {
+                    Some(first) => {
+                        let cut_row = self.cut_row(unit.target.stream, &first.frame).await;
+                        cut_row.map(|row| Read::Tail(frames.clone(), row))
+                    }
+                    None => Ok(Read::Nothing),
+                },
             };
             looked.push((unit, now));
         }
         let limits = self.limits;
         let looking = tokio::task::spawn_blocking(move || {
-            let look = looked.into_iter().map(|(unit, parts)| {
-                let found = parts.and_then(|parts| look_at(&unit, parts, &spec, numbers, &limits));
+            let look = looked.into_iter().map(|(unit, read)| {
+                let found = read.and_then(|read| look_at(&unit, read, &spec, numbers, &limits));
                 let found = match found {
                     // The others can be searched all the same.
                     Err(error @ LogError::Damaged { .. }) => {
@@ -107,7 +114,17 @@ impl Log {
             });
             look.collect::<Result<Vec<_>, LogError>>()
         });
-        looking.await.map_err(|_| LogError::stopping())?
+        let mut looked = looking.await.map_err(|_| LogError::stopping())??;
+        for (stream, found) in &mut looked {
+            // It began in another part: what a viewer wants of it is put together from both.
+            let Some((cursor, phase)) = found.cut.take() else { continue };
+            let page = self.page(*stream, cursor.row, 1, PAGE_BYTES).await?;
+            if let Some(row) = page.rows.into_iter().next() {
+                let at = found.rows.partition_point(|(newer, ..)| *newer > cursor);
+                found.rows.insert(at, (cursor, row, phase));
+            }
+        }
+        Ok(looked)
     }
 
     async fn parts_of(&self, ids: &[i64]) -> Result<HashMap<i64, Parts>, LogError> {
@@ -128,15 +145,15 @@ impl Log {
     }
 
     /// The block that took the place of one that was merged.
-    async fn moved(&self, gone: &Sealed) -> Result<Option<(Arc<Sealed>, Parts)>, LogError> {
+    async fn moved(&self, gone: &Sealed) -> Result<Read, LogError> {
         for _ in 0..MOVES {
             let now = self.index.at_seq(gone.stream, gone.first_seq);
             let Some(now) = now.filter(|now| now.first_seq <= gone.first_seq) else {
                 // Retired.
-                return Ok(None);
+                return Ok(Read::Nothing);
             };
             if let Some(parts) = self.find_parts(&now).await? {
-                return Ok(Some((now, parts)));
+                return Ok(Read::Sealed(now, parts));
             }
             tokio::time::sleep(MOVED).await;
         }
@@ -147,7 +164,7 @@ impl Log {
 /// Unpacks a part and looks at its rows.
 fn look_at(
     unit: &Unit,
-    parts: Option<(Arc<Sealed>, Parts)>,
+    read: Read,
     spec: &Spec,
     numbers: bool,
     limits: &Limits,
@@ -155,14 +172,14 @@ fn look_at(
     let stream = unit.target.stream;
     let rows = unit.first_row..unit.first_row + unit.rows;
     let damaged = |why: String| LogError::Damaged { stream, seq: 0, why };
-    let (block, summary, records) = match (&unit.source, parts) {
-        (Source::Sealed(_), None) => return Ok(Found::default()),
-        (Source::Sealed(_), Some((sealed, parts))) => {
+    let (block, summary, records) = match read {
+        Read::Nothing => return Ok(Found::default()),
+        Read::Sealed(sealed, parts) => {
             let block = parts.block(&sealed).map_err(|error| LogError::damaged(&sealed, error))?;
             (block, sealed.summary.clone(), Packing::Packed(parts.records))
         }
-        (Source::Tail(frames), _) => {
-            let (block, summary, records) = unpacked(frames, limits).map_err(damaged)?;
+        Read::Tail(frames, cut_row) => {
+            let (block, summary, records) = unpacked(&frames, cut_row, limits).map_err(damaged)?;
             (block, summary, Packing::Plain(records))
         }
     };
@@ -179,10 +196,23 @@ fn look_at(
 /// Frames of the tail as a block that is not packed.
 fn unpacked(
     frames: &[Arc<Unsealed>],
+    cut_row: Option<CutRow>,
     limits: &Limits,
 ) -> Result<(Block, Summary, Vec<u8>), String> {
-    let (builder, _) = build_frames(frames, limits)?;
+    let (mut builder, _) = build_frames(frames, limits)?;
+    if let Some(row) = cut_row {
+        builder.takes_over(row);
+    }
     builder.open().map_err(|error| error.to_string())
+}
+
+/// What was read of a part before it is looked at.
+enum Read {
+    Sealed(Arc<Sealed>, Parts),
+    /// It is in memory; and the row that is open in front of it.
+    Tail(Vec<Arc<Unsealed>>, Option<CutRow>),
+    /// It was deleted a moment ago.
+    Nothing,
 }
 
 enum Packing {
@@ -283,9 +313,11 @@ impl Look<'_> {
         let wanted_rows = self.spec.rows.load(Ordering::Relaxed);
         newest(&mut kept, wanted_rows);
         for cursor in kept {
-            if let Some(row) = self.records.get()?.row(cursor.row) {
-                let place = row.phase.and_then(|_| self.block.notes.place(cursor.row));
-                found.rows.push((cursor, row, place.map(|place| Arc::clone(&place.name))));
+            let place = self.block.notes.place(cursor.row).filter(|place| place.phase.is_some());
+            let phase = place.map(|place| Arc::clone(&place.name));
+            match self.records.get()?.row(cursor.row) {
+                Some(row) => found.rows.push((cursor, row, phase)),
+                None => found.cut = Some((cursor, phase)),
             }
         }
         Ok(found)
@@ -307,11 +339,7 @@ impl Look<'_> {
         let Some(expr) = expr else { return Ok(true) };
         let notes = &self.block.notes;
         let place = notes.place(row);
-        let at_us = if expr.asks_time() {
-            self.records.get()?.at_us(row).unwrap_or(self.summary.first_at)
-        } else {
-            self.summary.first_at
-        };
+        let at_us = if expr.asks_time() { self.at_us(row)? } else { self.summary.first_at };
         let view = RowView {
             text: std::str::from_utf8(self.block.shown(row)).unwrap_or_default(),
             level: notes.level(row),
@@ -323,6 +351,12 @@ impl Look<'_> {
         Ok(expr.matches(&view))
     }
 
+    /// When the row began.
+    fn at_us(&self, row: u64) -> Result<i64, BlockError> {
+        let here = self.records.get()?.at_us(row);
+        Ok(here.or_else(|| self.block.cut_at()).unwrap_or(self.summary.first_at))
+    }
+
     /// Counts a row that matches, and keeps it while rows are wanted.
     fn take(&self, row: u64, found: &mut Found, kept: &mut Vec<Cursor>) -> Result<(), BlockError> {
         if !self.rows.contains(&row) {
@@ -330,7 +364,7 @@ impl Look<'_> {
         }
         let wanted = self.spec.rows.load(Ordering::Relaxed);
         let at = if wanted > 0 || self.spec.before.is_some() || self.bucket == Some(None) {
-            self.records.get()?.at_us(row).unwrap_or(self.summary.first_at)
+            self.at_us(row)?
         } else {
             self.summary.first_at
         };

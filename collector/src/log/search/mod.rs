@@ -4,7 +4,7 @@
 //! others are unpacked and scanned as whole texts, the newest first, several at a time. The tail is scanned like a block that
 //! is not packed.
 //!
-//! What must hold: a row is found exactly if its text, as a viewer is shown it, and what is known of it match. Between two
+//! What must hold: a row is found once, and exactly if its text, as a viewer is shown it, and what is known of it match. Between two
 //! looks a stream may grow: what is there when the search begins is covered, no more.
 
 mod look;
@@ -92,6 +92,8 @@ pub struct Found {
     pub matched: u64,
     /// The newest of them, the newest first, each with its phase's name.
     pub rows: Vec<(Cursor, Row, Option<Arc<str>>)>,
+    /// One of them that began in another part, and its phase's name.
+    cut: Option<(Cursor, Option<Arc<str>>)>,
     /// Bucket → matched rows, and errors among them.
     pub buckets: BTreeMap<usize, (u64, u64)>,
     /// The numbers of all that matched, ascending, where they were asked for.
@@ -102,7 +104,7 @@ pub struct Found {
     pub damaged: Option<LogError>,
 }
 
-/// A part of a stream that is looked into as one.
+/// A part of a stream that is looked into as one. A row that is cut in two belongs to the part in which it ends.
 #[derive(Debug)]
 struct Unit {
     target: Target,

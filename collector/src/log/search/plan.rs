@@ -39,26 +39,34 @@ impl Log {
                 ruled_out.insert(which, self.ruled_out(&wanted.need).await?);
             }
             let no = ruled_out.get(&which);
-            for block in sealed {
+            let tail_takes_over = tail.first().is_some_and(|first| first.frame.goes_on);
+            let taken_over: Vec<bool> = sealed
+                .iter()
+                .skip(1)
+                .map(|next| next.takes_over)
+                .chain([tail_takes_over])
+                .collect();
+            for (block, taken_over) in sealed.into_iter().zip(taken_over) {
+                let (first_row, rows) = searched_rows(&block, taken_over);
                 plan.parts += 1;
                 plan.spans(block.first_at, block.last_at);
                 let ruled_out = no.is_some_and(|no| no.contains(&block.id))
                     || !wanted.expr.as_ref().is_none_or(|expr| expr.may_match(&facts(&block)));
                 if ruled_out {
-                    plan.skipped_rows += block.rows;
+                    plan.skipped_rows += rows;
                     continue;
                 }
                 plan.units.push(Unit {
                     target: target.clone(),
-                    first_row: block.first_row,
-                    rows: block.rows,
+                    first_row,
+                    rows,
                     last_at: block.last_at,
                     source: Source::Sealed(block),
                 });
             }
             if let (Some(first), Some(last)) = (tail.first(), tail.last()) {
                 plan.parts += 1;
-                let first_row = first.frame.first_row;
+                let first_row = first.frame.first_row - u64::from(first.frame.goes_on);
                 let rows = last.frame.first_row + last.frame.rows - first_row;
                 let first_at = tail.iter().map(|unsealed| unsealed.frame.first_at).min();
                 let last_at = tail.iter().map(|unsealed| unsealed.frame.last_at).max();
@@ -143,6 +151,13 @@ impl Plan {
         let (first, last) = self.span.unwrap_or((first_at, last_at));
         self.span = Some((first.min(first_at), last.max(last_at)));
     }
+}
+
+/// The rows that are looked for in a block: with the one that it takes over, without the one that the part behind it does.
+fn searched_rows(block: &Sealed, taken_over: bool) -> (u64, u64) {
+    let first_row = block.first_row - u64::from(block.takes_over);
+    let until = block.first_row + block.rows;
+    (first_row, (until - u64::from(taken_over)).saturating_sub(first_row))
 }
 
 /// The places of a literal that are asked for, spread over it.

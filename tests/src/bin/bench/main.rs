@@ -11,6 +11,7 @@ mod ingest;
 mod latency;
 mod overhead;
 mod pages;
+mod revocation;
 mod rsyslog;
 mod search;
 mod stored;
@@ -24,9 +25,10 @@ use deckport_tests::report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measures ingest, search, latency, idle consoles, pages of a long log, the agent's overhead, and the app's log viewer.
+/// Measures ingest, search, latency, idle consoles, pages of a long log, the agent's overhead, revocation, and the app's log
+/// viewer.
 ///
-/// Rows: `ingest`, `search`, `latency`, `idle`, `pages`, `overhead`, `viewer`. `ingest` and `search` take lines of real
+/// Rows: `ingest`, `search`, `latency`, `idle`, `pages`, `overhead`, `revocation`, `viewer`. `ingest` and `search` take lines of real
 /// installers, which are made the first time (`bench corpus`). Medians of several rounds; the disk's probe
 /// (write 4 KiB, fdatasync) beside what waits for the disk. Close what else runs on the machine.
 #[derive(Debug, Parser)]
@@ -58,7 +60,7 @@ struct Args {
     /// search: lines in the store.
     #[arg(long, default_value_t = 10_000_000)]
     stored: u64,
-    /// ingest, latency, viewer: consoles.
+    /// ingest, latency, revocation, viewer: consoles.
     #[arg(long, default_value_t = 64)]
     consoles: usize,
     /// latency, viewer: lines a second on each console.
@@ -133,20 +135,20 @@ fn main() -> Result<ExitCode> {
     let dir = measure::place(args.dir.as_deref())?;
     let mut report = Report::default();
     type Row = fn(&Args, &Path, &mut Report) -> Result<()>;
-    let rows: [(&str, Row); 7] = [
+    let rows: [(&str, Row); 8] = [
         ("ingest", ingest::run),
         ("search", search::run),
         ("latency", latency::run),
         ("idle", idle::run),
         ("pages", pages::run),
         ("overhead", overhead::run),
+        ("revocation", revocation::run),
         ("viewer", viewer::run),
     ];
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(&**filter));
     if !rows.iter().any(|(name, _)| wanted(name)) {
-        bail!(
-            "no row is called so; there are ingest, search, latency, idle, pages, overhead, viewer"
-        );
+        let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+        bail!("no row is called so; there are {}", names.join(", "));
     }
     for (name, row) in rows.iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring {name} …");

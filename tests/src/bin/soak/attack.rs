@@ -131,6 +131,22 @@ fn figures(report: &mut Report, plan: &Plan, outcome: &Outcome) {
         Figure::new("attack: its processor time", 100.0 * during.cpu, "% of one")
             .beside("without an attack", 100.0 * before.cpu),
     );
+    // Slow readers that were never let in would show nothing.
+    for (what, kind, end) in [
+        ("viewers", insiders::DEAF, None),
+        ("strangers", strangers::Kind::Deaf.name(), Some("cut off")),
+    ] {
+        let Some(tally) = outcome.attackers.get(kind) else { continue };
+        let cut = end.map_or(tally.done, |end| tally.ends.get(end).copied().unwrap_or(0));
+        report.add(
+            Figure::new(
+                format!("attack: {what} that read nothing and were cut off"),
+                cut as f64,
+                "",
+            )
+            .at_least(1.0),
+        );
+    }
     for (kind, limit) in limits() {
         if let Some(tally) = outcome.attackers.get(kind) {
             let what = format!("attack: {kind}: held the longest");
