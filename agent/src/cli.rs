@@ -71,7 +71,7 @@ enum Command {
         #[arg(long, default_value_t = 10, value_name = "SECONDS")]
         patience: u64,
     },
-    /// Add this console to a collector, with the code that the app shows under Add consoles.
+    /// Add this console to a collector, with the code that the app shows under Add consoles. One that is added already needs none.
     Enrol {
         /// The collector with its pin, as it prints it: https://HOST:PORT#sha256//…
         #[arg(long, env = "DECKPORT_COLLECTOR", value_name = "URL")]
@@ -289,9 +289,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Enrol { collector, code_file, name, state } => {
             let plan = crate::enrol::Plan { state: state.state, collector, code_file, name };
-            let identity = crate::enrol::enrol(&plan)?;
+            let crate::enrol::Added { identity, before } = crate::enrol::enrol(&plan)?;
+            let what = if before { "Still in" } else { "Added to" };
             eprintln!(
-                "Added to {} as {} (template {}).",
+                "{what} {} as {} (template {}).",
                 identity.venue, identity.name, identity.template
             );
             Ok(ExitCode::SUCCESS)

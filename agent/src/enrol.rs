@@ -1,9 +1,10 @@
 //! Being added to a collector, and renewing what was given.
 //!
 //! What must hold: the collector's key is looked at before the code is asked for, and the code goes nowhere else. The console's
-//! key is made here and never leaves.
+//! key is made here and never leaves. A console that is added already stays so without a code: pasting the line again is how its
+//! agent is upgraded.
 
-use crate::ask::{AskError, post};
+use crate::ask::{AskError, ask, post};
 use crate::identity::Identity;
 use crate::state::State;
 use crate::uplink::link::{Stream, Target, connect_tls};
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use deckport_protocol::address::{Address, Transport};
 use deckport_protocol::joining::{Join, Joined, Renew};
 use deckport_protocol::{ErrorCode, Pin};
+use hyper::Method;
 use rcgen::{CertificateParams, KeyPair};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -29,8 +31,16 @@ pub struct Plan {
     pub name: Option<String>,
 }
 
-/// Adds this console to a collector.
-pub fn enrol(plan: &Plan) -> Result<Identity> {
+/// A console that is one of the collector's.
+#[derive(Clone, Debug)]
+pub struct Added {
+    pub identity: Identity,
+    /// It was before, and nothing changed.
+    pub before: bool,
+}
+
+/// Adds this console to a collector, or finds that it is added already and nobody wants that changed.
+pub fn enrol(plan: &Plan) -> Result<Added> {
     let address: Address = plan.collector.parse()?;
     let Transport::Tls { pin: Some(pin) } = address.transport else {
         bail!(
@@ -45,10 +55,21 @@ pub fn enrol(plan: &Plan) -> Result<Identity> {
         // Looks at its key; nothing is sent yet.
         drop(connect(&address, pin).await?);
         eprintln!("The collector at {} has the expected key.", address.authority());
-        let mut codes = Codes::open(plan.code_file.as_deref())?;
+        let known = match plan.code_file {
+            // Who brings a code wants it used.
+            Some(_) => None,
+            None => still_added(&state, &address, plan.name.as_deref()).await?,
+        };
+        let mut codes = match (Codes::open(plan.code_file.as_deref()), &known) {
+            (Err(_), Some(known)) => return Ok(Added { identity: known.clone(), before: true }),
+            (codes, _) => codes?,
+        };
         // Leaves with the first code that is accepted, or when there is no other to try.
         let (joined, key) = loop {
-            let code = codes.next()?;
+            let code = codes.next(known.as_ref())?;
+            if let (true, Some(known)) = (code.is_empty(), &known) {
+                return Ok(Added { identity: known.clone(), before: true });
+            }
             let (key, request) = request()?;
             let join = Join {
                 code,
@@ -70,8 +91,39 @@ pub fn enrol(plan: &Plan) -> Result<Identity> {
         };
         let identity = identity(joined, &key, &address, console.name);
         identity.save(state.root())?;
-        Ok(identity)
+        Ok(Added { identity, before: false })
     })
+}
+
+/// The identity that this collector gave, as long as it is good there, under the name that is wanted.
+async fn still_added(
+    state: &State,
+    address: &Address,
+    name: Option<&str>,
+) -> Result<Option<Identity>> {
+    let of_this =
+        |known: &Identity| known.is_of(address) && name.is_none_or(|name| name == known.name);
+    if !Identity::load(state.root())?.is_some_and(|known| of_this(&known)) {
+        return Ok(None);
+    }
+    // It may have ended while the machine was off. What cannot be renewed is found out next.
+    let _ = renew(state.root(), false).await;
+    let Some(known) = Identity::load(state.root())? else { return Ok(None) };
+    let token_file = None;
+    let target = Target { address: known.address()?, token_file, state: state.root().to_owned() };
+    let asked = async {
+        let (stream, _) = target.connect().await?;
+        let path = "/api/v1/console/script";
+        ask(stream, None, &address.authority(), Method::GET, path, None).await
+    };
+    match asked.await {
+        Ok(_) => Ok(Some(known)),
+        Err(AskError::Refused(refusal)) => {
+            eprintln!("This console was added once, but: {}", refusal.message);
+            Ok(None)
+        }
+        Err(error) => Err(error).context("the collector could not be asked about this console"),
+    }
 }
 
 async fn connect(address: &Address, pin: Pin) -> Result<Stream> {
@@ -149,11 +201,18 @@ impl Codes {
         Ok(Self::Terminal { input, output, left: TRIES })
     }
 
-    fn next(&mut self) -> Result<String> {
+    /// The next code to try; empty, where nobody wants a console changed that is `known`.
+    fn next(&mut self, known: Option<&Identity>) -> Result<String> {
         match self {
             Self::File(code) => code.take().context("the code in the file was refused"),
             Self::Terminal { input, output, left } => {
                 *left = left.saturating_sub(1);
+                if let Some(Identity { venue, name, template, .. }) = known {
+                    writeln!(
+                        output,
+                        "This console is in {venue} already, as {name} (template {template}). Enter keeps it so; a new code adds it anew."
+                    )?;
+                }
                 write!(output, "Code, as shown under Add consoles: ")?;
                 output.flush()?;
                 let mut code = String::new();

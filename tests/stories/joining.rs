@@ -255,7 +255,7 @@ fn debian(release: &str) -> Result<()> {
     desk.outcome(release)?;
 
     // The machine boots; nobody logs in.
-    let _machine = boot(&venue, &root)?;
+    let machine = boot(&venue, &root)?;
     let linked = eventually(MINUTES, "the daemon is linked after the boot", || {
         let console = desk.console(release).ok()??;
         (!console["linked_since"].is_null()).then_some(console)
@@ -275,11 +275,69 @@ fn debian(release: &str) -> Result<()> {
         (all.as_array()?.iter().filter(done).count() == 2).then_some(())
     })?;
     ensure!(root.path().join("usr/local/games-are-here").exists(), "it may change the machine");
+    upgrade(&desk, &root, &machine, release, &line)
+}
+
+/// The line is pasted again while a deployment runs, and the collector has a newer agent.
+fn upgrade(desk: &Desk<'_>, root: &Root, machine: &Machine, name: &str, line: &str) -> Result<()> {
+    let before = desk.console(name)?.context("the console is listed")?;
+    let script = "echo '::group::Slow'\necho begun\n\
+         until [ -e /run/go-on ]; do sleep 0.2; done\necho went on\n";
+    std::fs::write(desk.data().join("templates/console.sh"), script)?;
+    desk.run(&["order", before["id"].as_str().context("an id")?, "deploy"])?;
+    let run = eventually(LONG, "a deployment is on its way", || {
+        let all = desk.json(&["deployments", "--json"]).ok()?;
+        all.as_array()?.iter().find(|run| run["state"] == "running").cloned()
+    })?;
+    // What runs is not looked at behind its end: the same program, and another file.
+    let agent = desk.data().join("agents/deckport-agent-x86_64");
+    let newer = [std::fs::read(&agent)?.as_slice(), b"newer"].concat();
+    std::fs::write(&agent, &newer)?;
+    let upgraded = machine.inside(&format!("{line} -s -- --no-deploy"))?.output()?;
+    let said = String::from_utf8_lossy(&upgraded.stderr).into_owned()
+        + &String::from_utf8_lossy(&upgraded.stdout);
+    ensure!(upgraded.status.success(), "{said}");
+    ensure!(said.contains(&format!("Still in My venue as {name}")), "{said}");
+    ensure!(std::fs::read(root.path().join("usr/local/bin/deckport-agent"))? == newer);
+    let running =
+        "cmp /proc/$(systemctl show -P MainPID deckport-agent)/exe /usr/local/bin/deckport-agent";
+    eventually(LONG, "the daemon that runs is the newer one, and linked", || {
+        let same = machine.inside(running).ok()?.output().ok()?.status.success();
+        let console = desk.console(name).ok()??;
+        let anew =
+            !console["linked_since"].is_null() && console["linked_since"] != before["linked_since"];
+        (same && anew).then_some(())
+    })?;
+    ensure!(desk.console(name)?.context("it is listed")?["id"] == before["id"], "nobody else");
+    // The deployment that began under the older one goes on, and all of it arrives.
+    let went = machine.inside("touch /run/go-on")?.output()?;
+    ensure!(went.status.success());
+    let id = run["id"].as_str().context("an id")?;
+    eventually(LONG, "the deployment succeeds", || {
+        let all = desk.json(&["deployments", "--json"]).ok()?;
+        all.as_array()?.iter().find(|run| run["id"] == id && run["state"] == "succeeded").map(drop)
+    })?;
+    let text = desk.run(&["logs", id])?;
+    ensure!(text.contains("begun") && text.contains("went on"), "{text}");
     Ok(())
 }
 
 /// A machine that was switched on. Switched off with it: whoever kills nspawn alone leaves the machine running.
 struct Machine(Process);
+
+impl Machine {
+    /// A line for bash as root in the machine, without a terminal.
+    fn inside(&self, line: &str) -> Result<Call> {
+        let nspawn = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children"))?;
+        let first = children.split_whitespace().next().context("the machine's first process")?;
+        let enter = ["--target", first, "--all", "--root", "--wd=/", "/usr/bin/env", "-i"];
+        Ok(Call::new("nsenter")
+            .args(enter)
+            .args(["HOME=/root", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
+            .args(["setsid", "--wait", "bash", "-c", line]))
+    }
+}
 
 impl Drop for Machine {
     fn drop(&mut self) {

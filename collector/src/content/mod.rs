@@ -13,6 +13,7 @@ pub use script::{Bootstrap, BootstrapError};
 
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -89,26 +90,21 @@ impl Content {
     fn agent_at(&self, path: &Path, architecture: &str) -> std::io::Result<Agent> {
         let metadata = std::fs::metadata(path)?;
         let (size, changed) = (metadata.len(), metadata.modified()?);
-        let known = {
-            let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-            hashes
-                .get(path)
-                .filter(|hashed| (hashed.size, hashed.changed) == (size, changed))
-                .cloned()
-        };
-        let hashed = match known {
-            Some(hashed) => hashed,
+        // Held while a file is read: whoever else asks meanwhile would read it as well.
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let as_it_was = |hashed: &&Hashed| (hashed.size, hashed.changed) == (size, changed);
+        let sha256 = match hashes.get(path).filter(as_it_was) {
+            Some(hashed) => hashed.sha256.clone(),
             None => {
-                let hash = Sha256::digest(std::fs::read(path)?);
-                let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                let hashed = Hashed { size, changed, sha256 };
-                let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-                hashes.insert(path.to_owned(), hashed.clone());
-                hashed
+                let sha256 = hash(path)?;
+                let hashed = Hashed { size, changed, sha256: sha256.clone() };
+                hashes.insert(path.to_owned(), hashed);
+                sha256
             }
         };
+        drop(hashes);
         let architecture = architecture.to_owned();
-        Ok(Agent { path: path.to_owned(), architecture, sha256: hashed.sha256, size })
+        Ok(Agent { path: path.to_owned(), architecture, sha256, size })
     }
 
     /// The templates that consoles can be added with, by name.
@@ -147,6 +143,17 @@ impl Content {
         }
         std::fs::read(&path).map(Some)
     }
+}
+
+/// In hexadecimal, of a file of any size.
+fn hash(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut some = vec![0; 64 * 1024];
+    while let count @ 1.. = file.read(&mut some)? {
+        hash.update(&some[..count]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether a text can name a template: what can be part of a file's name and of a command line.

@@ -46,6 +46,9 @@ impl Flood {
     }
 }
 
+/// Frames of nearly two megabytes in a second: twice what a console's rate lets through.
+const LARGE: u64 = 16;
+
 pub const IDLE: &str = "console: idle sockets";
 pub const DEAF: &str = "viewer: reads nothing";
 
@@ -56,6 +59,9 @@ pub(super) fn set_out(
     until: Instant,
     all: &mut JoinSet<()>,
 ) -> Result<()> {
+    // Made once: what attackers do with their own processors is to come out of nobody's but theirs.
+    let mut large = Frames::new(120, 16_000);
+    let large: Arc<[Bytes]> = (0..LARGE * attack.seconds).map(|_| large.next()).collect();
     for (number, known) in attack.insiders.iter().enumerate() {
         let from = address(200 + number);
         let door = Door::new(attack.collector, attack.pin, from, Some(known))?;
@@ -72,11 +78,11 @@ pub(super) fn set_out(
             });
         }
         let flood = Flood::ALL[number % Flood::ALL.len()];
-        let (known, notes) = (known.clone(), notes.clone());
+        let (known, notes, large) = (known.clone(), notes.clone(), Arc::clone(&large));
         all.spawn(async move {
             while Instant::now() < until {
                 let begun = Instant::now();
-                let (end, done) = match once(&door, &known, flood, until).await {
+                let (end, done) = match once(&door, &known, (flood, &large), until).await {
                     Ok(ended) => ended,
                     Err(error) => (why(&error), 0),
                 };
@@ -170,7 +176,7 @@ impl Frames {
 async fn once(
     door: &Door,
     known: &Known,
-    flood: Flood,
+    (flood, large): (Flood, &[Bytes]),
     until: Instant,
 ) -> Result<(String, u64), Error> {
     if flood == Flood::Knocks {
@@ -182,10 +188,8 @@ async fn once(
     let mut socket = door.socket(&path, None, None).await?;
     socket.send(Message::text(AgentMessage::Hello(hello).to_text())).await?;
     let (mut sink, mut stream) = socket.split();
-    let mut frames = match flood {
-        Flood::Large => Frames::new(120, 16_000),
-        _ => Frames::new(1, 20),
-    };
+    let mut frames = Frames::new(1, 20);
+    let mut large = large.iter().cloned();
     let ping = AgentMessage::Ping(Ping { sent_us: 1 }).to_text();
     let mut sent = 0;
     let send = async {
@@ -194,7 +198,12 @@ async fn once(
                 Flood::Pings if sent % 2 == 0 => Message::Ping(Bytes::from_static(b"?")),
                 Flood::Pings => Message::text(ping.clone()),
                 Flood::Broken => Message::Binary(Bytes::from_static(b"this is no frame at all")),
-                Flood::Tiny | Flood::Large | Flood::Knocks => Message::Binary(frames.next()),
+                Flood::Large => match large.next() {
+                    Some(frame) => Message::Binary(frame),
+                    // More than is taken in all the time.
+                    None => std::future::pending().await,
+                },
+                Flood::Tiny | Flood::Knocks => Message::Binary(frames.next()),
             };
             if sink.send(message).await.is_err() {
                 break;

@@ -105,6 +105,11 @@ pub fn allow_files() -> Result<()> {
     Ok(())
 }
 
+/// Where the honest consoles keep what they print: in memory where that can be, since their disks are not the collector's.
+fn disks(dir: &Path) -> Result<tempfile::TempDir> {
+    Ok(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(dir))?)
+}
+
 /// Runs it. `attackers` run the attack to its end, wherever they do that.
 pub fn run(
     plan: Plan,
@@ -114,7 +119,8 @@ pub fn run(
     allow_files()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut venue = Venue::open(dir, &runtime)?;
+    let disks = disks(dir)?;
+    let mut venue = Venue::open(dir, disks.path(), &runtime)?;
     let names = |what: &str, count| (0..count).map(|n| format!("{what}-{n}")).collect::<Vec<_>>();
     for name in names("bay", plan.consoles) {
         venue.join(&name)?;
@@ -130,15 +136,18 @@ pub fn run(
     let attacking = Arc::new(AtomicBool::new(false));
     let (venue_here, texts) = (&venue, texts.as_slice());
     let (outcome, seen, acks, times) = std::thread::scope(|scope| {
-        let printing = scope.spawn(|| {
-            runtime.block_on(async {
-                let consoles = (0..plan.consoles).map(|number| async move {
+        // A thread each, as they are a machine each: one that waits for its disk keeps no other from being answered.
+        let disks = disks.path();
+        let printing: Vec<_> = (0..plan.consoles)
+            .map(|number| {
+                scope.spawn(move || {
                     let target = venue_here.target(&format!("bay-{number}"))?;
-                    spools::print(dir, number, texts, &target, pace).await
-                });
-                anyhow::Ok(futures_util::future::try_join_all(consoles).await?.concat())
+                    let mut runtime = tokio::runtime::Builder::new_current_thread();
+                    let runtime = runtime.enable_all().build()?;
+                    runtime.block_on(spools::print(disks, number, texts, &target, pace))
+                })
             })
-        });
+            .collect();
         let ids = listed(&api, plan.consoles)?;
         let looking = {
             let id = ids.first().context("a deployment")?.clone();
@@ -171,7 +180,8 @@ pub fn run(
         attacking.store(false, Ordering::Relaxed);
         times.push(Moment::now(pid)?);
         let (joined, logged_in) = finished(arrivals.join())?;
-        let acks = finished(printing.join())?;
+        let acks = printing.into_iter().map(|console| finished(console.join()));
+        let acks = acks.collect::<Result<Vec<_>>>()?.concat();
         let seen = finished(looking.join())?;
         times.push(Moment::now(pid)?);
         let refused = refused(&api)?;

@@ -29,13 +29,14 @@ pub struct Venue {
     pub door: Door,
     /// Of an operator's program.
     pub token: String,
-    dir: PathBuf,
+    /// The consoles' own disks.
+    consoles: PathBuf,
     code: PathBuf,
 }
 
 impl Venue {
-    /// A collector with an operator and a code to join with.
-    pub fn open(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<Self> {
+    /// A collector with an operator and a code to join with; the state of each console is in a folder of `consoles`.
+    pub fn open(dir: &Path, consoles: &Path, runtime: &tokio::runtime::Runtime) -> Result<Self> {
         let collector = Collector::start(dir.join("collector"))?;
         let pin = std::fs::read_to_string(collector.data().join("pin"))?;
         let pin: Pin = pin.trim().parse().context("the collector's pin")?;
@@ -49,8 +50,14 @@ impl Venue {
             collector.client(&["token", "create", "--uses", USES, "--ttl", "2h", "--json"])?;
         let made: Value = serde_json::from_slice(&made)?;
         std::fs::write(&code, made["code"].as_str().context("a code")?)?;
-        let mut venue =
-            Self { collector, pin, door, token: String::new(), dir: dir.to_owned(), code };
+        let mut venue = Self {
+            collector,
+            pin,
+            door,
+            token: String::new(),
+            consoles: consoles.to_owned(),
+            code,
+        };
         venue.token = runtime.block_on(venue.program_token())?;
         Ok(venue)
     }
@@ -77,13 +84,13 @@ impl Venue {
 
     /// Adds a console as `deckport-agent enrol` does; its state is in the folder of its name.
     pub fn join(&self, name: &str) -> Result<Known> {
-        let identity = enrol::enrol(&enrol::Plan {
-            state: Some(self.dir.join(name)),
+        let added = enrol::enrol(&enrol::Plan {
+            state: Some(self.consoles.join(name)),
             collector: self.address(),
             code_file: Some(self.code.clone()),
             name: Some(name.to_owned()),
         })?;
-        Ok(Known { identity })
+        Ok(Known { identity: added.identity })
     }
 
     fn address(&self) -> String {
@@ -93,7 +100,7 @@ impl Venue {
     /// Where the collector is for the console called `name`.
     pub fn target(&self, name: &str) -> Result<Target> {
         let address = self.address().parse().context("the collector's address")?;
-        Ok(Target { address, token_file: None, state: self.dir.join(name) })
+        Ok(Target { address, token_file: None, state: self.consoles.join(name) })
     }
 
     /// Follows a console's lines until they end: when each was printed, by the boot clock, and how long it took, in milliseconds.

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let probe = probe_disk(dir)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut venue = Venue::open(dir, &runtime)?;
+    let mut venue = Venue::open(dir, dir, &runtime)?;
     let names = (0..args.consoles).map(|number| format!("bay-{number}"));
     let consoles = names.map(|name| venue.join(&name)).collect::<Result<Vec<_>>>()?;
     let token = venue.collector.token()?;
