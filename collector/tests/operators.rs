@@ -317,6 +317,148 @@ async fn a_programs_token_allows_what_it_says_and_no_more_than_its_operator() {
     );
 }
 
+/// What is to be shown anew before it is done, and that nothing else is.
+#[tokio::test]
+async fn what_counts_asks_who_sits_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    add(&collector, "ada", "admin").await;
+    let one = log_in(&collector, "ada", json!({})).await.unwrap();
+    let two = log_in(&collector, "ada", json!({})).await.unwrap();
+    let fields = |login: &str| json!({ "login": login, "name": login, "role": "admin", "password": PASSWORD });
+    let make = async |token: &str, login: &str| {
+        let (status, answer) =
+            ask(&collector, Some(token), "POST", "/api/v1/operators", Some(fields(login))).await;
+        (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let wanted = || (403, "proof_needed".to_owned());
+    assert_eq!(make(&one, "bob").await.0, 201, "a login is a proof");
+    let token = json!({ "name": "a script", "role": "admin", "ttl_s": 7200 });
+    let (_, given) = ask(&collector, Some(&one), "POST", "/api/v1/api-tokens", Some(token)).await;
+    let program = given["token"].as_str().unwrap();
+    clock.0.fetch_add(601_000_000, Ordering::Relaxed);
+    assert_eq!(make(&one, "eve").await, wanted());
+    let (_, people) = ask(&collector, Some(&one), "GET", "/api/v1/operators", None).await;
+    assert_eq!(people["operators"].as_array().unwrap().len(), 2, "nothing was done");
+    assert_eq!(make(program, "eve").await, (403, "forbidden".into()), "a program never can");
+    assert_eq!(make(collector.token(), "carl").await.0, 201, "who has the machine has all");
+
+    let prove = async |token: &str, password: &str| {
+        let body = json!({ "password": password });
+        ask(&collector, Some(token), "POST", "/api/v1/me/prove", Some(body)).await.0
+    };
+    assert_eq!(prove(&one, "wrong").await, 403);
+    assert_eq!(make(&one, "eve").await, wanted());
+    assert_eq!(prove(program, PASSWORD).await, 403);
+    assert_eq!(prove(&one, PASSWORD).await, 204);
+    assert_eq!(make(&one, "dora").await.0, 201);
+    assert_eq!(make(&two, "eve").await, wanted(), "of one session only");
+    // It is kept over a restart, and ends.
+    collector.shutdown().await.unwrap();
+    let collector = start_with(dir.path(), &clock).await;
+    let make = async |token: &str, login: &str| {
+        ask(&collector, Some(token), "POST", "/api/v1/operators", Some(fields(login))).await.0
+    };
+    assert_eq!(make(&one, "emil").await, 201);
+    clock.0.fetch_add(601_000_000, Ordering::Relaxed);
+    assert_eq!(make(&one, "fred").await, 403);
+
+    let mut asked = Vec::new();
+    for (method, route) in routes(&collector).await {
+        if route == "/api/v1/logout" {
+            continue;
+        }
+        let path = route.replace("{id}", "x").replace("{architecture}", "x");
+        let (_, answer) = ask(&collector, Some(&one), &method, &path, Some(json!({}))).await;
+        if answer["error"]["code"] == "proof_needed" {
+            asked.push(format!("{method} {route}"));
+        }
+    }
+    asked.sort();
+    // A route that nobody has decided on is asked for a proof, and so is found here.
+    assert_eq!(
+        asked,
+        [
+            "POST /api/v1/api-tokens",
+            "POST /api/v1/consoles/{id}/revoke",
+            "POST /api/v1/operators",
+            "POST /api/v1/venues",
+            "PUT /api/v1/operators/{id}",
+            "PUT /api/v1/retention",
+            "PUT /api/v1/venues/{id}",
+        ]
+    );
+}
+
+/// Whoever found an open session cannot guess the password with it.
+#[tokio::test]
+async fn guessing_within_a_session_is_slowed_down_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    let wrong = json!({ "password": "wrong", "old": "wrong", "new": "another one, long", "secret": "", "code": "" });
+    for (number, (method, path)) in [
+        ("PUT", "/api/v1/me/password"),
+        ("POST", "/api/v1/me/prove"),
+        ("PUT", "/api/v1/me/second-factor"),
+        ("POST", "/api/v1/me/second-factor/remove"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let login = format!("ada{number}");
+        add(&collector, &login, "viewer").await;
+        let session = log_in(&collector, &login, json!({})).await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..7 {
+            let (status, answer) =
+                ask(&collector, Some(&session), method, path, Some(wrong.clone())).await;
+            codes.push((status, answer["error"]["code"].as_str().unwrap().to_owned()));
+        }
+        assert_eq!(codes[0], (403, "login_refused".to_owned()), "{path}");
+        assert_eq!(codes[6], (429, "rate_exceeded".to_owned()), "{path}");
+        assert_eq!(
+            log_in(&collector, &login, json!({})).await,
+            Err((429, "rate_exceeded".into())),
+            "by whatever way: {path}"
+        );
+        clock.0.fetch_add(3_600_000_000, Ordering::Relaxed);
+        assert!(log_in(&collector, &login, json!({})).await.is_ok());
+    }
+}
+
+/// With a second factor, a proof is both.
+#[tokio::test]
+async fn a_proof_is_the_second_factor_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Later::default());
+    let collector = start_with(dir.path(), &clock).await;
+    add(&collector, "ada", "admin").await;
+    let token = log_in(&collector, "ada", json!({})).await.unwrap();
+    let path = "/api/v1/me/second-factor";
+    let (_, made) = ask(&collector, Some(&token), "POST", path, None).await;
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    let digits = || {
+        let secret = totp_rs::Secret::try_from_base32(&secret).unwrap();
+        let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
+        totp.generate((clock.now_us() / 1_000_000).cast_unsigned()).to_string()
+    };
+    let confirm = json!({ "secret": secret, "code": digits(), "password": PASSWORD });
+    assert_eq!(ask(&collector, Some(&token), "PUT", path, Some(confirm)).await.0, 204);
+    clock.0.fetch_add(601_000_000, Ordering::Relaxed);
+    let prove = async |body: Value| {
+        let (status, answer) =
+            ask(&collector, Some(&token), "POST", "/api/v1/me/prove", Some(body)).await;
+        (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(prove(json!({ "password": PASSWORD })).await, (403, "code_needed".into()));
+    let code = digits();
+    assert_eq!(prove(json!({ "password": PASSWORD, "code": code })).await.0, 204);
+    let again = prove(json!({ "password": PASSWORD, "code": code })).await;
+    assert_eq!(again, (403, "login_refused".into()), "each is good once");
+}
+
 /// The routes of the OpenAPI document: method and path.
 async fn routes(collector: &Collector) -> Vec<(String, String)> {
     let (_, document) = ask(collector, None, "GET", "/api/openapi.json", None).await;

@@ -39,6 +39,8 @@ codes! {
     LOGIN_REFUSED = "login_refused", false;
     /// The password is right; the digits of the authenticator app are needed as well.
     CODE_NEEDED = "code_needed", false;
+    /// It counts, and who sits there has not shown for some minutes that it is they: see `POST /api/v1/me/prove`.
+    PROOF_NEEDED = "proof_needed", false;
     /// The port speaks TLS.
     TLS_REQUIRED = "tls_required", false;
     /// A TLS handshake that came to no end; only counted.

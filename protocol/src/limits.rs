@@ -53,7 +53,7 @@ impl Default for Limits {
             event_bytes: 256 * 1024,
             unacked_bytes: 8 * 1024 * 1024,
             bytes_per_second: 16 * 1024 * 1024,
-            messages_per_second: 2000,
+            messages_per_second: 500,
             transients_per_second: 10,
         }
     }

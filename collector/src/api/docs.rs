@@ -69,6 +69,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(operators::logout))
         .routes(routes!(operators::me))
         .routes(routes!(operators::change_password))
+        .routes(routes!(operators::prove))
         .routes(routes!(operators::begin_second_factor, operators::take_second_factor))
         .routes(routes!(operators::drop_second_factor))
         .routes(routes!(operators::list, operators::create))

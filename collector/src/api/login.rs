@@ -38,6 +38,9 @@ pub(super) async fn ways(State(app): State<App>) -> Json<Ways> {
 pub(super) struct BeginLogin {
     /// The SHA-256, in base64url, of a word that the page keeps.
     challenge: String,
+    /// The provider asks who it is, also whom it knows already: the session that comes of it is a fresh proof.
+    #[serde(default)]
+    anew: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,12 +81,12 @@ pub(super) async fn begin(
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let scheme = if remote.encrypted { "https" } else { "http" };
     let redirect = format!("{scheme}://{host}/api/v1/login/oidc/callback");
-    let begun = provider.begin(&redirect).await.map_err(|error| {
+    let begun = provider.begin(&redirect, asked.anew).await.map_err(|error| {
         tracing::warn!(%error, "a login could not be begun at the provider");
         refused(error.into())
     })?;
     let secrets = (begun.state, begun.nonce, begun.verifier);
-    app.auth.entering.begin(secrets, redirect, asked.challenge, address, now);
+    app.auth.entering.begin(secrets, redirect, asked.challenge, address, (now, asked.anew));
     Ok(Json(LoginBegun { authorize: begun.authorize }))
 }
 
@@ -118,7 +121,9 @@ pub(super) async fn callback(
         return onward("unknown");
     };
     let (challenge, redirect) = (pending.challenge.clone(), pending.redirect.clone());
-    let found = identify(&app, params, pending.nonce, pending.verifier, &redirect).await;
+    let anew = pending.anew.then_some(pending.begun_at);
+    let secrets = (pending.nonce, pending.verifier);
+    let found = identify(&app, params, secrets, &redirect, anew).await;
     if let Err(refusal) = &found {
         app.auth.operators.failed_at(&address, now);
         // The page may never ask what came of it.
@@ -137,9 +142,9 @@ pub(super) async fn callback(
 async fn identify(
     app: &App,
     params: CallbackParams,
-    nonce: openidconnect::Nonce,
-    verifier: openidconnect::PkceCodeVerifier,
+    (nonce, verifier): (openidconnect::Nonce, openidconnect::PkceCodeVerifier),
     redirect: &str,
+    anew: Option<i64>,
 ) -> Result<Identity, Refusal> {
     let provider = app.auth.oidc.as_ref().ok_or_else(no_provider)?;
     let refused = |text: String| {
@@ -156,7 +161,7 @@ async fn identify(
     let Some(code) = params.code else {
         return Err(refused("the login provider sent nothing back to log in with".to_owned()));
     };
-    let found = provider.identify(code, &nonce, verifier, redirect).await;
+    let found = provider.identify(code, &nonce, verifier, redirect, anew).await;
     found.map_err(|error| {
         tracing::warn!(%error, "a login by the provider's word was refused");
         error.into()

@@ -91,6 +91,7 @@ pub fn router(app: App) -> Router {
         clock: Arc::clone(&app.config.clock),
         hosts: Guarded::hosts(&app.config.names),
         needs: needs::needs,
+        proofs: needs::proof,
     };
     let audit = Arc::clone(&app.audit);
     let (router, document) = docs::router().split_for_parts();

@@ -1,6 +1,6 @@
 //! What each route needs of who asks.
 
-use crate::auth::{Need, RAW};
+use crate::auth::{Need, Proof, RAW};
 use axum::http::Method;
 use deckport_protocol::Role;
 
@@ -28,6 +28,7 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/api/v1/logout"
         | "/api/v1/me"
         | "/api/v1/me/password"
+        | "/api/v1/me/prove"
         | "/api/v1/me/second-factor"
         | "/api/v1/me/second-factor/remove"
         | "/api/v1/sessions"
@@ -59,5 +60,51 @@ pub(super) fn needs(method: &Method, route: Option<&str>, path: &str) -> Need {
         "/metrics" => Need::Everywhere(Role::Viewer),
         _ if reads && route.starts_with("/api/v1/") => Need::Role(Role::Viewer),
         _ => Need::Everywhere(Role::Admin),
+    }
+}
+
+/// Whether a route is asked with a session alone, or who sits there shows anew that it is they: what lets somebody in, takes a
+/// console out or lets history go cannot be done by whoever passes an open screen. None: nobody has decided, so it is asked.
+pub(super) fn proof(method: &Method, route: Option<&str>) -> Option<Proof> {
+    let Some(route) = route else { return Some(Proof::Session) };
+    if method == Method::GET || method == Method::HEAD {
+        return Some(Proof::Session);
+    }
+    match route {
+        // Who is let in, where, and by what.
+        "/api/v1/operators"
+        | "/api/v1/operators/{id}"
+        | "/api/v1/api-tokens"
+        | "/api/v1/venues"
+        | "/api/v1/venues/{id}"
+        | "/api/v1/organisations" => Some(Proof::Fresh),
+        // There is no undo.
+        "/api/v1/consoles/{id}/revoke" | "/api/v1/retention" => Some(Proof::Fresh),
+        // They ask for the password themselves, or are how it is shown.
+        "/api/v1/me/password"
+        | "/api/v1/me/prove"
+        | "/api/v1/me/second-factor"
+        | "/api/v1/me/second-factor/remove" => Some(Proof::Session),
+        // Whoever suspects something closes it at once.
+        "/api/v1/logout" | "/api/v1/sessions/{id}" | "/api/v1/join-tokens/{id}" => {
+            Some(Proof::Session)
+        }
+        // Everyday work in a hall: a code lets in a console, which may do nothing but show its own runs.
+        "/api/v1/join-tokens"
+        | "/api/v1/deployments/{id}/cancel"
+        | "/api/v1/consoles/{id}/order"
+        | "/api/v1/import"
+        | "/api/v1/searches"
+        | "/api/v1/searches/{id}"
+        | "/api/v1/search/check"
+        | "/api/v1/retention/preview"
+        | "/api/v1/tickets" => Some(Proof::Session),
+        // No operator's session is asked with, or none yet.
+        "/api/v1/join"
+        | "/api/v1/console/renew"
+        | "/api/v1/login"
+        | "/api/v1/login/oidc"
+        | "/api/v1/login/oidc/session" => Some(Proof::Session),
+        _ => None,
     }
 }

@@ -6,7 +6,8 @@ use super::login::address_of;
 use super::routes::ErrorBody;
 use super::written::Note;
 use crate::auth::operators::{
-    Grant, GrantKind, Granted, LONGEST_TOKEN_US, Login, Operator, OperatorError, OperatorFields,
+    Confirmation, Grant, GrantKind, Granted, LONGEST_TOKEN_US, Login, Operator, OperatorError,
+    OperatorFields,
 };
 use crate::auth::{Answer, GrantId, Need, Peer, password};
 use axum::extract::State;
@@ -199,15 +200,37 @@ pub(super) async fn change_password(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
+    Extension(peer): Extension<Peer>,
     grant: Option<Extension<GrantId>>,
     Body(asked): Body<NewPassword>,
-) -> Result<StatusCode, Answer> {
+) -> Result<StatusCode, Response> {
     let grant = grant.map(|Extension(GrantId(id))| id);
-    let id = own_id(&actor)?;
-    app.auth
-        .operators
-        .change_password(id, grant, &asked.old, &asked.new, note.pen(&app.audit))
-        .await?;
+    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let (from, pen) = ((&*address_of(&peer), app.config.clock.now_us()), note.pen(&app.audit));
+    let words = (&*asked.old, &*asked.new);
+    app.auth.operators.change_password(id, grant, words, from, pen).await.map_err(not_let_in)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Shows that it is oneself who sits there: what counts may be done for some minutes.
+#[utoipa::path(post, path = "/api/v1/me/prove", request_body = Confirmation,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 429, body = ErrorBody)))]
+pub(super) async fn prove(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+    Extension(note): Extension<Note>,
+    Extension(peer): Extension<Peer>,
+    grant: Option<Extension<GrantId>>,
+    Body(asked): Body<Confirmation>,
+) -> Result<StatusCode, Response> {
+    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let Some(Extension(GrantId(grant))) = grant else {
+        return Err(bad("this is for sessions: log in").into_response());
+    };
+    let (address, now) = (address_of(&peer), app.config.clock.now_us());
+    let proved = app.auth.operators.prove(id, grant, &asked, &address, now, note.pen(&app.audit));
+    proved.await.map_err(not_let_in)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -249,20 +272,14 @@ pub(super) async fn take_second_factor(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
+    Extension(peer): Extension<Peer>,
     Body(asked): Body<ConfirmedFactor>,
-) -> Result<StatusCode, Answer> {
-    let now = app.config.clock.now_us();
-    let (id, operators) = (own_id(&actor)?, &app.auth.operators);
-    operators
-        .take_second_factor(
-            id,
-            &asked.password,
-            &asked.secret,
-            &asked.code,
-            now,
-            note.pen(&app.audit),
-        )
-        .await?;
+) -> Result<StatusCode, Response> {
+    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let (from, pen) = ((&*address_of(&peer), app.config.clock.now_us()), note.pen(&app.audit));
+    let shown = (&*asked.secret, &*asked.code);
+    let taken = app.auth.operators.take_second_factor(id, &asked.password, shown, from, pen);
+    taken.await.map_err(not_let_in)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -278,12 +295,13 @@ pub(super) async fn drop_second_factor(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
+    Extension(peer): Extension<Peer>,
     Body(asked): Body<WithPassword>,
-) -> Result<StatusCode, Answer> {
-    app.auth
-        .operators
-        .drop_second_factor(own_id(&actor)?, &asked.password, note.pen(&app.audit))
-        .await?;
+) -> Result<StatusCode, Response> {
+    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let (from, pen) = ((&*address_of(&peer), app.config.clock.now_us()), note.pen(&app.audit));
+    let dropped = app.auth.operators.drop_second_factor(id, &asked.password, from, pen);
+    dropped.await.map_err(not_let_in)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

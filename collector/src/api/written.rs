@@ -90,6 +90,7 @@ fn action(method: &Method, route: &str, query: Option<&str>) -> Option<Cow<'stat
         ("POST", "/api/v1/login/oidc") => "login_begun",
         ("POST", "/api/v1/logout") => "logged_out",
         ("PUT", "/api/v1/me/password") => "password_changed",
+        ("POST", "/api/v1/me/prove") => "proved",
         ("POST", "/api/v1/me/second-factor") => "second_factor_begun",
         ("PUT", "/api/v1/me/second-factor") => "second_factor_taken",
         ("POST", "/api/v1/me/second-factor/remove") => "second_factor_dropped",

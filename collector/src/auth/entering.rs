@@ -33,6 +33,9 @@ pub struct Pending {
     pub challenge: String,
     /// Where it began.
     pub address: String,
+    /// They were sent to show anew who they are.
+    pub anew: bool,
+    pub begun_at: i64,
     expires_at: i64,
 }
 
@@ -85,10 +88,11 @@ impl Entering {
         redirect: String,
         challenge: String,
         address: String,
-        now_us: i64,
+        (now_us, anew): (i64, bool),
     ) {
-        let expires_at = now_us + PENDING_US;
-        let pending = Pending { nonce, verifier, redirect, challenge, address, expires_at };
+        let (begun_at, expires_at) = (now_us, now_us + PENDING_US);
+        let pending =
+            Pending { nonce, verifier, redirect, challenge, address, anew, begun_at, expires_at };
         self.state().pending.insert(state, pending);
     }
 
@@ -150,7 +154,7 @@ mod tests {
     fn begin(entering: &Entering, state: &str, address: &str, now: i64) {
         let secrets =
             (state.to_owned(), Nonce::new("n".into()), PkceCodeVerifier::new("v".repeat(43)));
-        entering.begin(secrets, "https://here/".into(), challenge(), address.into(), now);
+        entering.begin(secrets, "https://here/".into(), challenge(), address.into(), (now, false));
     }
 
     fn done(entering: &Entering, now: i64) -> String {

@@ -1,5 +1,6 @@
 //! The middleware in front of every route: Host, Origin, then who is asking.
 
+use super::operators::Proved;
 use super::{Auth, ConsoleCertificate, Credential, GrantId};
 use crate::audit::{Audit, Entry, Outcome, Who};
 use crate::config::Clock;
@@ -104,6 +105,16 @@ pub const RAW: Need = Need::Role(Role::Operator);
 /// What a route needs, by its method and its path as it is written in the router; none for what no route matches.
 pub(super) type Needs = fn(&Method, Option<&str>, &str) -> Need;
 
+/// Whether a session suffices, or who sits there is to be shown anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    Session,
+    Fresh,
+}
+
+/// What a route asks an operator for beyond a role; none where nobody has decided: that is asked for a fresh proof.
+pub(super) type Proofs = fn(&Method, Option<&str>) -> Option<Proof>;
+
 /// What the guard needs to know.
 #[derive(Clone, Debug)]
 pub struct Guarded {
@@ -114,6 +125,7 @@ pub struct Guarded {
     /// By which it is reached, beside the address of a connection itself: without ports.
     pub hosts: Arc<[String]>,
     pub needs: Needs,
+    pub proofs: Proofs,
 }
 
 impl Guarded {
@@ -179,6 +191,14 @@ impl Guarded {
             if let Err(refusal) = need.demand(&asking.actor) {
                 return Err((refusal, Some(asking.actor)));
             }
+            if matches!(asking.actor, Actor::Operator { .. })
+                && (self.proofs)(&parts.method, matched) != Some(Proof::Session)
+            {
+                let proved = asking.grant.map_or(Proved::Never, |(_, proved)| proved);
+                if let Err(refusal) = proved.demand(now_us) {
+                    return Err((refusal, Some(asking.actor)));
+                }
+            }
             if let Some(place) = parts.extensions.get::<Place>()
                 && let Err(refusal) = place.prove(&asking.actor)
             {
@@ -186,7 +206,7 @@ impl Guarded {
             }
             parts.extensions.insert(asking.actor);
             parts.extensions.insert(asking.pass);
-            if let Some(grant) = asking.grant {
+            if let Some((grant, _)) = asking.grant {
                 parts.extensions.insert(GrantId(grant));
             }
         }
@@ -302,7 +322,7 @@ impl IntoResponse for Answer {
         let status = match code.as_str() {
             "unauthenticated" | "certificate_ended" => StatusCode::UNAUTHORIZED,
             "forbidden" | "wrong_origin" | "revoked" | "locked" | "code_refused"
-            | "login_refused" | "code_needed" => StatusCode::FORBIDDEN,
+            | "login_refused" | "code_needed" | "proof_needed" => StatusCode::FORBIDDEN,
             "wrong_host" => StatusCode::MISDIRECTED_REQUEST,
             "not_found" => StatusCode::NOT_FOUND,
             "not_running" | "not_connected" | "quarantined" => StatusCode::CONFLICT,

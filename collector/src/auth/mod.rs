@@ -35,10 +35,10 @@ pub use acme::{Acme, AcmeError};
 pub use authority::{Authority, AuthorityError, SignError};
 pub use enrolment::{EnrolError, Enrolment, Joined};
 pub use entering::Entering;
-pub use guard::{Answer, Guarded, Need, Peer, RAW, Refused, Remote, guard};
+pub use guard::{Answer, Guarded, Need, Peer, Proof, RAW, Refused, Remote, guard};
 pub use local::{LocalToken, TokenError};
 pub use oidc::{OidcError, Provider};
-pub use operators::Operators;
+pub use operators::{Operators, Proved};
 pub use password::Passwords;
 pub use public::PROOF_PROTOCOL;
 pub use tickets::Tickets;
@@ -96,8 +96,8 @@ pub struct Asking {
     pub actor: Actor,
     pub credential: Credential,
     pub pass: Pass,
-    /// The session or token, where it is one.
-    pub grant: Option<Uuid>,
+    /// The session or token, where it is one, and whether it shows who sits there.
+    pub grant: Option<(Uuid, Proved)>,
 }
 
 /// The session or token that a request came with.

@@ -33,6 +33,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long what a provider says of itself is kept.
 const FRESH_US: i64 = 3600 * 1_000_000;
@@ -221,8 +222,8 @@ impl Provider {
         Ok(client.set_redirect_uri(redirect))
     }
 
-    /// Begins a login that comes back to `redirect`.
-    pub async fn begin(&self, redirect: &str) -> Result<Begun, OidcError> {
+    /// Begins a login that comes back to `redirect`. `anew`: the provider asks who it is, also whom it knows already.
+    pub async fn begin(&self, redirect: &str, anew: bool) -> Result<Begun, OidcError> {
         let client = self.client(self.metadata(false).await?, redirect)?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let flow = CoreAuthenticationFlow::AuthorizationCode;
@@ -234,17 +235,21 @@ impl Provider {
         {
             request = request.add_scope(Scope::new(scope.to_owned()));
         }
+        if anew {
+            request = request.add_prompt(CoreAuthPrompt::Login).set_max_age(Duration::ZERO);
+        }
         let (authorize, state, nonce) = request.url();
         Ok(Begun { authorize: authorize.into(), state: state.into_secret(), nonce, verifier })
     }
 
-    /// Who somebody is who came back with `code`.
+    /// Who somebody is who came back with `code`. `anew`: when they were sent to show it anew.
     pub async fn identify(
         &self,
         code: String,
         nonce: &Nonce,
         verifier: PkceCodeVerifier,
         redirect: &str,
+        anew: Option<i64>,
     ) -> Result<Identity, OidcError> {
         let client = self.client(self.metadata(false).await?, redirect)?;
         let asking = self.asking().await;
@@ -260,10 +265,10 @@ impl Provider {
             ),
         })?;
         // A key that is not known may be a new one.
-        match self.verify(&client, &tokens, nonce, &asking).await {
+        match self.verify(&client, &tokens, nonce, anew, &asking).await {
             Err(Unverified::Key) => {
                 let client = self.client(self.metadata(true).await?, redirect)?;
-                let verified = self.verify(&client, &tokens, nonce, &asking).await;
+                let verified = self.verify(&client, &tokens, nonce, anew, &asking).await;
                 verified.map_err(|unverified| match unverified {
                     Unverified::Key => {
                         OidcError::Token("it is signed with a key that is not published".to_owned())
@@ -281,6 +286,7 @@ impl Provider {
         client: &OwnClient,
         tokens: &StandardTokenResponse<Fields, CoreTokenType>,
         nonce: &Nonce,
+        anew: Option<i64>,
         asking: &Asking,
     ) -> Result<Identity, Unverified> {
         let token = tokens.id_token().ok_or(OidcError::NoToken)?;
@@ -321,6 +327,15 @@ impl Provider {
                 );
             }
         }
+        // When the provider itself saw them. Not all say; then whom it was told to ask anew was asked now.
+        let seen = claims.auth_time().map(|at| at.timestamp_micros());
+        if let (Some(seen), Some(begun)) = (seen, anew)
+            && seen < begun - SKEW_S * 1_000_000
+        {
+            let text = "it let you in without asking anew who you are";
+            return Err(OidcError::Token(text.to_owned()).into());
+        }
+        let proved_at = seen.or_else(|| anew.map(|_| self.clock.now_us()));
         let mut email = claims.email().map(|email| email.as_str().to_owned());
         let mut verified = claims.email_verified();
         let mut name = claims.name().and_then(|name| name.get(None)).map(|name| name.to_string());
@@ -361,6 +376,7 @@ impl Provider {
             email_verified: verified == Some(true),
             name,
             most,
+            proved_at,
         })
     }
 

@@ -7,8 +7,10 @@
 //! open at once ([`Pass`]); the last admin is never taken away.
 
 mod identity;
+mod proof;
 
 pub use identity::Identity;
+pub use proof::{Confirmation, FRESH_US, Proved};
 
 use super::lockout::Lockout;
 use super::password::{self, Passwords};
@@ -18,6 +20,7 @@ use crate::store::{ReadError, Statement, Store, Write, WriteError};
 use deckport_protocol::{
     Actor, ErrorCode, OperatorId, OrganisationId, Refusal, Role, Scope, VenueId,
 };
+use proof::Typed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -171,6 +174,8 @@ pub struct Grant {
     pub created_at: i64,
     pub seen_at: i64,
     pub expires_at: i64,
+    /// When its holder last showed that it is they who sit there; none: never, or so long ago that it does not matter.
+    proved_at: Option<i64>,
     hash: String,
     stored_at: i64,
     pass: Pass,
@@ -336,7 +341,7 @@ impl Operators {
             state.operators.insert(id, operator);
         }
         let grants = "select id, operator_id, kind, hash, name, role, created_at, seen_at, \
-             expires_at from grant_of_access";
+             expires_at, proved_at from grant_of_access";
         for row in store.fetch(grants, []).await? {
             let seen_at = row.int(7)?;
             state.keep(Grant {
@@ -353,6 +358,7 @@ impl Operators {
                 created_at: row.int(6)?,
                 seen_at,
                 expires_at: row.int(8)?,
+                proved_at: row.maybe_int(9)?,
                 stored_at: seen_at,
                 pass: Pass::default(),
             });
@@ -409,7 +415,7 @@ impl Operators {
         let actor = operator.acting(venue, grant.role).ok_or_else(nowhere)?;
         let grant = state.grants.get_mut(&id).ok_or_else(unknown)?;
         grant.seen_at = now_us;
-        let pass = grant.pass.clone();
+        let (pass, proved) = (grant.pass.clone(), grant.proved());
         if now_us - grant.stored_at >= STORED_EVERY_US {
             grant.stored_at = now_us;
             drop(state);
@@ -418,7 +424,7 @@ impl Operators {
                 values: vec![id.to_string().into(), now_us.into()],
             });
         }
-        Ok(Asking { actor, credential: Credential::Bearer, pass, grant: Some(id) })
+        Ok(Asking { actor, credential: Credential::Bearer, pass, grant: Some((id, proved)) })
     }
 
     fn later(&self, statement: Statement) {
@@ -439,56 +445,20 @@ impl Operators {
         now_us: i64,
         pen: Pen<'_>,
     ) -> Result<Granted, OperatorError> {
-        let known = {
-            let mut state = self.state();
-            let wait = state.lockout.wait(&login.login, address, now_us);
-            if wait > 0 {
-                return Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 });
-            }
-            // Taken back when it was good: many at once are not all free.
-            state.lockout.failed(&login.login, address, now_us);
-            state.by_login(&login.login).cloned()
+        let typed = Typed {
+            login: &login.login,
+            password: &login.password,
+            code: Some(login.code.as_deref()),
+            wrong: "the login or the password is wrong",
         };
-        let has_one = known.as_ref().filter(|operator| operator.has_password());
-        let good = has_one.map(|operator| operator.password.as_str());
-        let good = self.passwords.is(&login.password, good).await;
-        let wrong = || Refusal::new(ErrorCode::LOGIN_REFUSED, "the login or the password is wrong");
-        let operator = known.filter(|_| good).ok_or_else(wrong)?;
-        if operator.disabled_at.is_some() {
-            let text = "this operator was shut out; an admin lets them in again";
-            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
-        }
-        let mut step = None;
-        if let Some(secret) = &operator.totp {
-            let Some(code) = login.code.as_deref().filter(|code| !code.trim().is_empty()) else {
-                self.state().lockout.succeeded(&login.login, address);
-                let text = "the six digits of the authenticator app are needed as well";
-                return Err(Refusal::new(ErrorCode::CODE_NEEDED, text).into());
-            };
-            let found = password::totp_step(secret, code, now_us);
-            let fresh = found.filter(|step| *step > operator.totp_step);
-            let text = "the six digits are wrong, or were used already: wait for the next ones";
-            step = Some(fresh.ok_or_else(|| Refusal::new(ErrorCode::LOGIN_REFUSED, text))?);
-            // Under the lock: of two at once one is first.
-            let mut state = self.state();
-            let stands = state.operators.get_mut(&operator.id).ok_or_else(missing)?;
-            if step.is_some_and(|step| step <= stands.totp_step) {
-                return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
-            }
-            stands.totp_step = step.unwrap_or(stands.totp_step);
-        }
+        let (operator, statement) = self.verify(typed, address, now_us).await?;
         let name = client_name(login.client.as_deref());
         let expires_at = now_us + SESSION_US;
         let role = operator.roles.values().copied().max().unwrap_or(Role::Viewer);
-        let (secret, grant) =
+        let (secret, mut grant) =
             self.new_grant(&operator, GrantKind::Session, name, role, now_us, expires_at)?;
-        let mut statements = vec![insert(&grant)];
-        if let Some(step) = step {
-            statements.push(Statement {
-                sql: "update operator set totp_step = $2 where id = $1",
-                values: vec![operator.id.to_string().into(), step.into()],
-            });
-        }
+        grant.proved_at = Some(now_us);
+        let statements = [insert(&grant)].into_iter().chain(statement).collect();
         let granted = Granted { secret, grant, operator };
         let pen = match granted.actor() {
             Some(actor) => pen.by(&actor),
@@ -497,7 +467,6 @@ impl Operators {
         let pen = pen.with("access", granted.grant.id.to_string());
         pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
-        state.lockout.succeeded(&login.login, address);
         state.keep(granted.grant.clone());
         Ok(granted)
     }
@@ -544,6 +513,7 @@ impl Operators {
             created_at: now_us,
             seen_at: now_us,
             expires_at,
+            proved_at: None,
             hash: hash(&secret),
             stored_at: now_us,
             pass: Pass::default(),
@@ -811,15 +781,11 @@ impl Operators {
         &self,
         id: OperatorId,
         grant: Option<Uuid>,
-        old: &str,
-        new: &str,
+        (old, new): (&str, &str),
+        (address, now_us): (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.get(id).ok_or_else(missing)?;
-        if !self.passwords.is(old, Some(&operator.password)).await {
-            let text = "the present password is wrong";
-            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
-        }
+        let mut operator = self.verify_own(id, old, address, now_us).await?;
         if let Some(why) = password::unfit(new, &operator.login) {
             return Err(bad(why));
         }
@@ -832,16 +798,11 @@ impl Operators {
         &self,
         id: OperatorId,
         password: &str,
-        secret: &str,
-        code: &str,
-        now_us: i64,
+        (secret, code): (&str, &str),
+        (address, now_us): (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.get(id).ok_or_else(missing)?;
-        if !self.passwords.is(password, Some(&operator.password)).await {
-            let text = "the password is wrong";
-            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
-        }
+        let mut operator = self.verify_own(id, password, address, now_us).await?;
         if operator.totp.is_some() {
             return Err(bad("there is a second factor already; take it away first"));
         }
@@ -858,13 +819,10 @@ impl Operators {
         &self,
         id: OperatorId,
         password: &str,
+        (address, now_us): (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.get(id).ok_or_else(missing)?;
-        if !self.passwords.is(password, Some(&operator.password)).await {
-            let text = "the password is wrong";
-            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
-        }
+        let mut operator = self.verify_own(id, password, address, now_us).await?;
         operator.totp = None;
         self.store_operator(&operator, None, false, pen).await
     }
@@ -895,7 +853,7 @@ fn fit_name(name: &str) -> Result<String, OperatorError> {
 fn insert(grant: &Grant) -> Statement {
     Statement {
         sql: "insert into grant_of_access (id, operator_id, kind, hash, name, role, created_at, \
-              seen_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+              seen_at, expires_at, proved_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         values: vec![
             grant.id.to_string().into(),
             grant.operator_id.to_string().into(),
@@ -910,6 +868,7 @@ fn insert(grant: &Grant) -> Statement {
             grant.created_at.into(),
             grant.seen_at.into(),
             grant.expires_at.into(),
+            grant.proved_at.into(),
         ],
     }
 }

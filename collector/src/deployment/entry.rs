@@ -433,10 +433,10 @@ impl Entry {
             self.touch();
             return;
         }
-        inner.ring_bytes += stored.payload.len();
+        inner.ring_bytes += in_ring(&stored);
         inner.ring.push_back(stored);
         while inner.ring_bytes > self.ring_limit && inner.ring.len() > 1 {
-            let gone = inner.ring.pop_front().map_or(0, |frame| frame.payload.len());
+            let gone = inner.ring.pop_front().map_or(0, |frame| in_ring(&frame));
             inner.ring_bytes -= gone;
         }
         inner.updated_at = received_at;
@@ -500,4 +500,9 @@ pub fn refusal_of(error: &WriteError) -> Refusal {
         WriteError::Broken | WriteError::Fatal(_) | WriteError::Stopping => ErrorCode::UNAVAILABLE,
     };
     Refusal::new(code, error.to_string())
+}
+
+/// Bytes of memory that a frame takes in the ring.
+fn in_ring(stored: &StoredFrame) -> usize {
+    size_of::<StoredFrame>() + 64 + stored.payload.len()
 }

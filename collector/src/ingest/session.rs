@@ -34,6 +34,10 @@ const ACK_FRAMES: usize = 4;
 /// Frames that unpack to more than an agent sends are unpacked one at a time, over all consoles: each takes a thread for
 /// milliseconds, and there are no more threads than processors.
 const LARGE: usize = 320 * 1024;
+/// A socket that always has something does not keep the thread for itself: so many messages, then whoever else is there.
+const IN_TURN: u32 = 8;
+/// Smaller payloads are copied: what came over a socket is a part of the buffer that it was read into, and would keep all of it.
+const COPIED: usize = 8 * 1024;
 /// Sequence numbers stay below this, so that every column holds them.
 const LAST_SEQ: u64 = 1 << 62;
 
@@ -71,6 +75,7 @@ pub(super) async fn serve(
                 columns: abilities.iter().any(|ability| ability == ABILITY_COLUMNS),
                 transients: (Instant::now(), 0),
                 waiting: 0,
+                in_turn: 0,
                 share,
                 best_rtt_us: i64::MAX,
                 masking: Masking::default(),
@@ -134,6 +139,8 @@ struct Session<'a> {
     transients: (Instant, u32),
     /// What is queued, in bytes.
     waiting: usize,
+    /// Messages since somebody else had the thread.
+    in_turn: u32,
     share: Arc<Share>,
     best_rtt_us: i64,
     masking: Masking,
@@ -233,6 +240,11 @@ impl Session<'_> {
     }
 
     async fn message(&mut self, message: Message) -> Result<(), End> {
+        self.in_turn += 1;
+        if self.in_turn >= IN_TURN {
+            self.in_turn = 0;
+            tokio::task::yield_now().await;
+        }
         self.pace(1, message_bytes(&message)).await;
         match message {
             Message::Binary(bytes) => {
@@ -383,6 +395,7 @@ impl Session<'_> {
 
     async fn append(&mut self, frame: Frame, bytes: Bytes) -> Result<(), End> {
         let length = bytes.len();
+        let bytes = if length < COPIED { Bytes::copy_from_slice(&bytes) } else { bytes };
         let log = self.ingest.deployments.log();
         let arrived = self.masking.take(frame, bytes, &self.limits).map_err(Refusal::from)?;
         if let Some(received) = &arrived.received {

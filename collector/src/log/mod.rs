@@ -22,6 +22,7 @@ mod filters;
 mod index;
 mod marks;
 mod notes;
+mod packer;
 mod page;
 mod read;
 mod retire;
@@ -65,6 +66,8 @@ pub enum LogError {
     /// A deployment of that id is somebody else's.
     #[error("this run belongs to another stream; a copied spool cannot go on with it")]
     Foreign,
+    #[error("there is no thread to pack on: {0}")]
+    Thread(#[source] std::io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -105,6 +108,12 @@ pub struct NewFrame {
 }
 
 impl NewFrame {
+    /// Bytes of memory that it takes while it is in the tail. Of many small ones most is not their payload.
+    fn held(&self) -> usize {
+        let state = self.state_before.as_ref().map_or(0, Bytes::len);
+        tail::EACH + self.payload.len() + state + self.notes.held()
+    }
+
     fn stored(&self) -> StoredFrame {
         StoredFrame {
             first_seq: self.first_seq,
@@ -162,6 +171,7 @@ pub struct Log {
     index: Arc<Index>,
     filters: Arc<Filters>,
     kept: Arc<read::Kept>,
+    packer: Arc<packer::Packer>,
     /// Blocks that could not be merged because they cannot be read.
     damaged: Arc<Mutex<HashSet<i64>>>,
     /// For decoding what is stored: wider than any link's limits, so that what was once accepted stays
@@ -200,6 +210,7 @@ impl Log {
             index,
             filters,
             kept: Arc::default(),
+            packer: Arc::new(packer::Packer::start().map_err(LogError::Thread)?),
             damaged: Arc::default(),
             limits,
         })

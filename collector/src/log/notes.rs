@@ -96,6 +96,16 @@ impl Notes {
         }
     }
 
+    /// Bytes of memory beside its own size.
+    pub(super) fn held(&self) -> usize {
+        let texts: usize = self.events.iter().map(|event| event.text.len()).sum();
+        self.levels.capacity() * size_of::<(u64, Level)>()
+            + self.kinds.capacity() * size_of::<(u64, RowKind)>()
+            + self.events.capacity() * size_of::<EventRow>()
+            + self.places.capacity() * size_of::<Place>()
+            + texts
+    }
+
     pub(super) fn level(&self, row: u64) -> Level {
         let at = self.levels.binary_search_by_key(&row, |(row, _)| *row);
         at.map_or(Level::Info, |at| self.levels[at].1)

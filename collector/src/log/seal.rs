@@ -1,6 +1,6 @@
 //! Sealing: from the tail to blocks, and from small blocks to larger ones.
 //!
-//! Packing is work for a processor and happens on a thread for such work; the writer only gets finished parts. What must hold is
+//! Packing is work for a processor and happens on a thread of its own (`packer`); the writer only gets finished parts. What must hold is
 //! said in `tail`.
 
 use super::block::{BLOCK_BYTES, Block, Builder, CutRow, Packed};
@@ -168,11 +168,11 @@ impl Log {
         let state_before = first.frame.state_before.clone();
         let cut_row = self.cut_row(stream, &first.frame).await?;
         let limits = self.limits;
-        let packing = tokio::task::spawn_blocking(move || {
+        let packing = self.packer.run(move || {
             let packed = pack_frames(&cut, cut_row, &limits);
             (packed, cut)
         });
-        let (packed, cut) = packing.await.map_err(|_| LogError::stopping())?;
+        let (packed, cut) = packing.await.ok_or_else(LogError::stopping)?;
         let packed = match packed {
             Ok(packed) => packed,
             Err(why) => {
@@ -289,7 +289,7 @@ impl Log {
             parts.push((Arc::clone(block), self.parts(block).await?));
         }
         let (first_row, first_byte) = (first.first_row, first.first_byte);
-        let packing = tokio::task::spawn_blocking(move || {
+        let packing = self.packer.run(move || {
             let mut builder = None;
             for (sealed, parts) in &parts {
                 let block = parts.block(sealed)?;
@@ -304,7 +304,7 @@ impl Log {
             Ok(builder.map(Builder::finish))
         });
         let packed: Result<_, super::block::BlockError> =
-            packing.await.map_err(|_| LogError::stopping())?;
+            packing.await.ok_or_else(LogError::stopping)?;
         let damaged = |why: String| LogError::Damaged { stream, seq: first.first_seq, why };
         let Some(packed) = packed.map_err(|error| damaged(error.to_string()))? else {
             return Ok(());
@@ -345,8 +345,8 @@ impl Log {
 
     /// Slices the filters of these blocks as one group.
     pub(super) async fn slice(&self, ids: Vec<i64>, filters: Vec<Filter>) -> Result<(), LogError> {
-        let slicing = tokio::task::spawn_blocking(move || filter::slice(&filters));
-        let chunks = slicing.await.map_err(|_| LogError::stopping())?;
+        let slicing = self.packer.run(move || filter::slice(&filters));
+        let chunks = slicing.await.ok_or_else(LogError::stopping)?;
         let group = ids.iter().copied().max().unwrap_or_default();
         let mut blocks = Vec::with_capacity(ids.len() * 8);
         for id in &ids {

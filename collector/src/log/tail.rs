@@ -11,7 +11,7 @@
 //!   pages become free, and none is written twice.
 //! * What a former process left in `tail` is taken into memory before anybody reads ([`Tail::adopt`]).
 //!
-//! Bounds: appending waits while the tail in memory holds [`FULL`] times what it is sealed at. A full disk stops sealing and nothing
+//! Bounds: appending waits while the tail takes [`FULL`] times as much memory as what it is sealed at; what is waited for is sealed. A full disk stops sealing and nothing
 //! else: it is tried again.
 
 use super::block::BLOCK_BYTES;
@@ -21,11 +21,16 @@ use deckport_protocol::columns::FrameError;
 use deckport_protocol::{Frame, Limits};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The tail's bound, in multiples of what it is sealed at.
 const FULL: usize = 3;
+/// It is sealed when it takes so many times as much memory, however few bytes of frames that is.
+const HELD: usize = 2;
+/// What a frame takes in memory beside what it holds: itself, its places in maps, what the allocator adds.
+pub(super) const EACH: usize = size_of::<Unsealed>() + 256;
 /// Bytes of memory for frames as they were unpacked when they came in, so that sealing need not unpack them again.
 const UNPACKED: usize = 32 * 1024 * 1024;
 
@@ -79,6 +84,23 @@ impl Room {
     }
 }
 
+/// Somebody waits for room.
+struct Wanted<'a>(&'a Tail);
+
+impl<'a> Wanted<'a> {
+    fn by(tail: &'a Tail) -> Self {
+        tail.wanted.fetch_add(1, Ordering::Relaxed);
+        tail.grown.notify_one();
+        Self(tail)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Frames {
     frames: VecDeque<Arc<Unsealed>>,
@@ -98,6 +120,8 @@ struct Inner {
     left: BTreeSet<StreamKey>,
     /// Of payloads.
     bytes: usize,
+    /// Of memory.
+    held: usize,
     /// Bytes of payloads by the id behind them, of what is in the table: sealed or not.
     in_table: BTreeMap<i64, usize>,
     table_bytes: usize,
@@ -114,6 +138,8 @@ pub(super) struct Tail {
     unpacked: Arc<Semaphore>,
     /// It is sealed from this size on.
     seal_bytes: usize,
+    /// How many wait for room.
+    wanted: AtomicUsize,
     /// There may be something to seal.
     pub(super) grown: Notify,
 }
@@ -125,8 +151,17 @@ impl Tail {
             room: Arc::new(Semaphore::new(FULL * seal_bytes)),
             unpacked: Arc::new(Semaphore::new(UNPACKED)),
             seal_bytes,
+            wanted: AtomicUsize::new(0),
             grown: Notify::new(),
         }
+    }
+
+    /// There is too much of all.
+    fn is_due(&self, inner: &Inner) -> bool {
+        inner.bytes >= self.seal_bytes
+            || inner.table_bytes >= self.seal_bytes
+            || inner.held >= HELD * self.seal_bytes
+            || self.wanted.load(Ordering::Relaxed) > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -135,7 +170,12 @@ impl Tail {
 
     /// Waits for room for a frame of about so many bytes.
     pub(super) async fn room(&self, bytes: usize) -> Result<Room, WriteError> {
-        let bytes = u32::try_from(bytes.clamp(1, FULL * self.seal_bytes)).unwrap_or(u32::MAX);
+        let bytes = (bytes + EACH).clamp(1, FULL * self.seal_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
+            return Ok(Room { permit });
+        }
+        let _wanted = Wanted::by(self);
         let permit = Arc::clone(&self.room).acquire_many_owned(bytes).await;
         permit.map(|permit| Room { permit }).map_err(|_| WriteError::Stopping)
     }
@@ -148,7 +188,7 @@ impl Tail {
         mut room: Room,
     ) -> (Arc<Unsealed>, Row) {
         // What it takes here is what sealing counts: else all room may be taken before anything is due.
-        room.keep(frame.payload.len());
+        room.keep(frame.held());
         let mut inner = self.lock();
         inner.last_id += 1;
         let id = inner.last_id;
@@ -188,9 +228,10 @@ impl Tail {
         }
         let frame = &unsealed.frame;
         inner.bytes += frame.payload.len();
+        inner.held += frame.held();
         inner.table_bytes += frame.payload.len();
         inner.in_table.insert(unsealed.id, frame.payload.len());
-        let full = inner.bytes >= self.seal_bytes || inner.table_bytes >= self.seal_bytes;
+        let full = self.is_due(&inner);
         let stream = inner.streams.entry(frame.stream).or_default();
         stream.bytes += frame.bytes;
         stream.ended |= frame.last;
@@ -287,7 +328,7 @@ impl Tail {
         let mut streams: Vec<&Frames> = streams.map(|(_, frames)| frames).collect();
         streams.sort_unstable_by_key(|stream| stream.frames.front().map(|first| first.id));
         let mut ready = streams.iter().filter(|s| s.bytes >= BLOCK_BYTES || s.ended);
-        let full = inner.bytes >= self.seal_bytes || inner.table_bytes >= self.seal_bytes;
+        let full = self.is_due(&inner);
         ready.find_map(|stream| cut_of(&stream.frames, stream.ended)).or_else(|| {
             full.then(|| streams.first().and_then(|stream| cut_of(&stream.frames, true)))?
         })
@@ -304,6 +345,7 @@ impl Tail {
         for unsealed in cut {
             inner.ids.remove(&unsealed.id);
             inner.bytes -= unsealed.frame.payload.len();
+            inner.held -= unsealed.frame.held();
         }
         let Some(frames) = inner.streams.get_mut(&stream) else { return };
         for unsealed in cut {
@@ -327,6 +369,7 @@ impl Tail {
         for unsealed in gone {
             inner.ids.remove(&unsealed.id);
             inner.bytes -= unsealed.frame.payload.len();
+            inner.held -= unsealed.frame.held();
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Identity {
     pub name: Option<String>,
     /// The most that the provider allows them here; none: it has no say.
     pub most: Option<Role>,
+    /// When the provider was shown who they are, as far as is known.
+    pub proved_at: Option<i64>,
 }
 
 impl Identity {
@@ -126,8 +128,9 @@ impl Operators {
         let role = identity.most.map_or(own, |most| own.min(most));
         let name = client_name(client);
         let expires_at = now_us + SESSION_US;
-        let (secret, grant) =
+        let (secret, mut grant) =
             self.new_grant(&operator, GrantKind::Session, name, role, now_us, expires_at)?;
+        grant.proved_at = identity.proved_at.map(|at| at.min(now_us));
         let granted = Granted { secret, grant, operator };
         let operator = &granted.operator;
         let whom = |pen: Pen<'a>| match granted.actor() {

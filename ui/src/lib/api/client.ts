@@ -10,6 +10,7 @@ import type {
   AuditPage,
   AuditVerified,
   Comparison,
+  Confirmation,
   Console,
   Consoles,
   DeploymentDetail,
@@ -53,6 +54,7 @@ import type {
   Templates,
   Venue,
   Venues,
+  Ways,
 } from './types';
 
 export type ExportFormat = 'text' | 'jsonl' | 'raw' | 'html';
@@ -94,17 +96,32 @@ function placed(path: string, place: string): string {
   return place === '' ? path : `${path}${path.includes('?') ? '&' : '?'}${place}`;
 }
 
+/** Has whoever sits there show that it is they; rejects when they would rather not. */
+export interface Prover {
+  ask(): Promise<void>;
+}
+
 export class Api {
   constructor(
     readonly host: Host,
     readonly connection: string,
     /** Where in the collector everything is seen and done: each request says it. */
     private readonly place: { readonly query: string } = { query: '' },
+    /** Asked when the collector wants a fresh proof; what wanted it is then asked again, once. */
+    private readonly prover: { now: Prover | null } = { now: null },
   ) {}
+
+  /** Whom to ask for a fresh proof from now on; returns how to stop that. */
+  provedBy(prover: Prover): () => void {
+    this.prover.now = prover;
+    return () => {
+      if (this.prover.now === prover) this.prover.now = null;
+    };
+  }
 
   /** The same collector, seen from somewhere else in it. */
   elsewhere(query: string): Api {
-    return new Api(this.host, this.connection, { query });
+    return new Api(this.host, this.connection, { query }, this.prover);
   }
 
   info(): Promise<Info> {
@@ -250,6 +267,29 @@ export class Api {
     return this.get('/api/v1/me');
   }
 
+  /** Shows that it is oneself who sits there. Rejects like `Host.enter`: with how long to wait, where that was said. */
+  async prove(typed: Confirmation): Promise<void> {
+    const headers = { 'content-type': 'application/json' };
+    const request = {
+      method: 'POST',
+      path: '/api/v1/me/prove',
+      headers,
+      body: JSON.stringify(typed),
+    } as const;
+    const answer = await this.host.request(this.connection, request);
+    if (answer.status === 429) {
+      const wait = Number(answer.headers['retry-after'] ?? Number.NaN);
+      const message = errorOf(answer.body)?.message ?? 'too many tries; wait a moment';
+      throw new HostRefused(message, 'rate_exceeded', Number.isFinite(wait) ? wait : null);
+    }
+    accepted(answer);
+  }
+
+  /** How one logs in here. */
+  ways(): Promise<Ways> {
+    return this.get('/api/v1/login');
+  }
+
   /** Ends the session that this is asked with. */
   logOut(): Promise<void> {
     return this.call({ method: 'POST', path: '/api/v1/logout' });
@@ -390,8 +430,12 @@ export class Api {
   }
 
   private async ask(request: HostRequest): Promise<HostResponse> {
-    const path = placed(request.path, this.place.query);
-    return accepted(await this.host.request(this.connection, { ...request, path }));
+    const placedRequest = { ...request, path: placed(request.path, this.place.query) };
+    const answer = await this.host.request(this.connection, placedRequest);
+    const wantsProof = answer.status === 403 && errorOf(answer.body)?.code === 'proof_needed';
+    if (!wantsProof || !this.prover.now) return accepted(answer);
+    await this.prover.now.ask();
+    return accepted(await this.host.request(this.connection, placedRequest));
   }
 }
 

@@ -584,6 +584,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me/prove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Shows that it is oneself who sits there: what counts may be done for some minutes. */
+        post: operations["prove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me/second-factor": {
         parameters: {
             query?: never;
@@ -1075,6 +1092,8 @@ export interface components {
             sound: boolean;
         };
         BeginLogin: {
+            /** @description The provider asks who it is, also whom it knows already: the session that comes of it is a fresh proof. */
+            anew?: boolean;
             /** @description The SHA-256, in base64url, of a word that the page keeps. */
             challenge: string;
         };
@@ -1107,6 +1126,12 @@ export interface components {
              * @description Rows of this run that the other has too, those `ignored` included.
              */
             same_rows: number;
+        };
+        /** @description What somebody types within their session. */
+        Confirmation: {
+            /** @description The six digits of the authenticator app, where the operator has one. */
+            code?: string | null;
+            password: string;
         };
         ConfirmedFactor: {
             /** @description The six digits that the app shows for it now. */
@@ -3597,6 +3622,51 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    prove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Confirmation"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

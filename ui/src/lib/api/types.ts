@@ -92,6 +92,7 @@ export type RunRef = Schemas['RunRef'];
 export type Hunk = Schemas['Hunk'];
 export type PhasePair = Schemas['PhasePair'];
 export type Comparison = Schemas['Compared'];
+export type Confirmation = Schemas['Confirmation'];
 
 export type Signature = Schemas['Signature'];
 export type SignatureList = Schemas['SignatureList'];
@@ -135,6 +136,7 @@ export type Sessions = Schemas['Sessions'];
 export type NewToken = Schemas['NewToken'];
 /** The one answer that has the token. */
 export type GivenToken = Schemas['GivenToken'];
+export type Ways = Schemas['Ways'];
 export type SecondFactor = Schemas['SecondFactor'];
 
 /** Where one may do something; a venue with what one may do there. */

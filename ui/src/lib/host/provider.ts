@@ -60,11 +60,11 @@ export class BrowserProviderLogin implements ProviderLogin {
     return (JSON.parse(answer.body) as { oidc: string | null }).oidc;
   }
 
-  async go(): Promise<void> {
+  async go(anew = false): Promise<void> {
     const word = base64url(crypto.getRandomValues(new Uint8Array(32)));
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(word));
     const challenge = base64url(new Uint8Array(digest));
-    const answer = await this.post('/api/v1/login/oidc', { challenge });
+    const answer = await this.post('/api/v1/login/oidc', { challenge, anew });
     if (answer.status !== 200) throw this.refusal(answer);
     const { authorize } = JSON.parse(answer.body) as { authorize: string };
     const kept: Left = { word, route: this.location.hash };

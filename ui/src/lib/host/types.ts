@@ -144,8 +144,8 @@ export interface Desktop {
 export interface ProviderLogin {
   /** What the provider is called; null where only passwords count. */
   name(): Promise<string | null>;
-  /** Leaves this page for the provider's. Rejects like `Host.enter`. */
-  go(): Promise<void>;
+  /** Leaves this page for the provider's; `anew`: it asks who it is, also whom it knows already. Rejects like `Host.enter`. */
+  go(anew?: boolean): Promise<void>;
   /** Takes up what came of it when the page was just sent back, and rejects like `Host.enter`; false when it was not. */
   back(): Promise<boolean>;
 }

@@ -14,6 +14,8 @@ export function fieldsOf(person: Person): OperatorFields {
 export class Operators {
   state = $state.raw<{ kind: 'loading' | 'here' } | { kind: 'failed'; message: string }>({ kind: 'loading' });
   people = $state.raw<readonly Person[]>([]);
+  /** The provider by whose word one comes in; null: only passwords count. */
+  provider = $state<string | null>(null);
   readonly active = $derived(this.people.filter((one) => one.disabled_at === null));
   readonly shut = $derived(this.people.filter((one) => one.disabled_at !== null));
 
@@ -21,7 +23,9 @@ export class Operators {
 
   async load(): Promise<void> {
     try {
+      const ways = this.api.ways().catch(() => null);
       this.people = await this.api.operators();
+      this.provider = (await ways)?.oidc ?? null;
       this.state = { kind: 'here' };
     } catch (cause) {
       this.state = { kind: 'failed', message: messageOf(cause) };
@@ -40,6 +44,11 @@ export class Operators {
 
   shutOut(person: Person, disabled: boolean): Promise<Person> {
     return this.save({ ...fieldsOf(person), disabled }, person);
+  }
+
+  /** Who has another account at the provider now. */
+  forgetAccount(person: Person): Promise<Person> {
+    return this.save({ ...fieldsOf(person), forget_identity: true }, person);
   }
 
   forgetSecondFactor(person: Person): Promise<Person> {

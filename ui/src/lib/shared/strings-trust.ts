@@ -15,6 +15,7 @@ export const login = {
   codeNote: 'Six digits. They change every half minute, and each is good once.',
   enter: 'Log in',
   with: (name: string) => `Log in with ${name}`,
+  again: (name: string) => `Log in again with ${name}`,
   leaving: 'On to its page…',
   busy: 'Logging in…',
   waitFor: (us: number) => `Wait ${duration(us)}`,
@@ -30,6 +31,17 @@ export const login = {
   out: 'Log out',
   outFailed: 'The session could not be ended at the collector; it ends by itself',
   as: (name: string, role: string) => `${name}, ${role}`,
+};
+
+/** Before what counts: who sits there? */
+export const proof = {
+  title: 'Is it you?',
+  lead: 'What you are about to do counts, and somebody else may have sat down here. Your password opens it for ten minutes.',
+  byProvider:
+    'You come in by a login provider. It asks you anew, and brings you back to this screen; then do it once more.',
+  noWay: 'You have no password here. Log in again in a browser, or ask an admin for a password.',
+  yes: 'Go on',
+  dropped: 'nothing was done, since nobody showed who sits there',
 };
 
 const roleNames: Record<string, string> = {
@@ -189,6 +201,12 @@ export const operators = {
   loginHint: 'ada, or ada@venue.example',
   loginWrong: 'Letters, digits, . - _ and @, 64 at most.',
   personName: 'Name',
+  identity: (provider: string) => `Known at ${provider} as`,
+  identityHint: 'the login, if that is an e-mail address',
+  identityNote:
+    'An e-mail address, or the provider’s own name for them. Empty: by the name that they log in with.',
+  identityByLogin: 'by the login',
+  withPassword: 'A password lets them in as well',
   role: 'Role',
   password: 'Password',
   passwordMade: 'Make one',
@@ -216,16 +234,28 @@ export const operators = {
   oncePassword: 'Password',
   done: 'Done',
   forgetFactor: 'Take the second factor away…',
-  forgetFactorTitle: (name: string) => `Take ${name}’s second factor away?`,
-  forgetFactorNote:
-    'For somebody who lost their phone. They log in with the password alone until they set up another.',
-  forgetFactorYes: 'Take it away',
+  forgetAccount: (provider: string) => `Forget the account at ${provider}…`,
+  forgotAccount: (name: string) => `${name} is known anew by the next login`,
+  /** Before what cannot be taken back as easily. */
+  sure: {
+    factor: {
+      title: (name: string) => `Take ${name}’s second factor away?`,
+      note: 'For somebody who lost their phone. They log in with the password alone until they set up another.',
+      yes: 'Take it away',
+    },
+    account: {
+      title: (name: string) => `Forget ${name}’s account?`,
+      note: 'For somebody who has another account at the login provider now. Which one is theirs is found anew at their next login.',
+      yes: 'Forget it',
+    },
+    shut: {
+      title: (name: string) => `Shut ${name} out?`,
+      note: 'They cannot log in, and all their sessions and tokens end at once. They can be let in again with the same password.',
+      yes: 'Shut out',
+    },
+  },
   forgotFactor: (name: string) => `${name} logs in with the password alone now`,
   shut: 'Shut out…',
-  shutTitle: (name: string) => `Shut ${name} out?`,
-  shutNote:
-    'They cannot log in, and all their sessions and tokens end at once. They can be let in again with the same password.',
-  shutYes: 'Shut out',
   shutDone: (name: string) => `${name} is shut out`,
   letIn: 'Let in again',
   letInDone: (name: string) => `${name} is let in again`,

@@ -5,7 +5,7 @@ import { adding, consoles } from './strings-consoles';
 import { history, query } from './strings-history';
 import { discovered, listening } from './strings-listening';
 import { comparison, retention, signatures, together } from './strings-runs';
-import { connections, login, operators, roles } from './strings-trust';
+import { connections, login, operators, proof, roles } from './strings-trust';
 import { venues } from './strings-venues';
 
 export const t = {
@@ -231,6 +231,7 @@ export const t = {
   discovered,
   listening,
   login,
+  proof,
   roles,
   connections,
   operators,

@@ -1,0 +1,199 @@
+//! What somebody types to show who they are: to log in, and again within their session before what counts.
+//!
+//! Wherever a password is compared, the same slowing down of guesses stands in front of it: whoever found an open session cannot use
+//! it to guess what would let them in for good.
+
+use super::{GrantKind, Operator, OperatorError, Operators, missing, password};
+use crate::audit::Pen;
+use crate::store::{Statement, Write};
+use deckport_protocol::{ErrorCode, OperatorId, Refusal};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A proof is fresh for so long: long enough for a row of changes, shorter than a screen is left alone in a hall.
+pub const FRESH_US: i64 = 10 * 60_000_000;
+
+/// Whether what somebody asks with shows who sits there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proved {
+    /// Their session did, at this time.
+    At(i64),
+    /// It never can: a program's token, or a ticket.
+    Never,
+}
+
+impl Proved {
+    /// What to say to somebody who does what counts.
+    pub fn demand(self, now_us: i64) -> Result<(), Refusal> {
+        match self {
+            Self::At(at) if now_us - at < FRESH_US => Ok(()),
+            Self::At(_) => Err(Refusal::new(
+                ErrorCode::PROOF_NEEDED,
+                "this needs a fresh proof that it is you who sits there: your password, or another login at the provider",
+            )),
+            Self::Never => Err(Refusal::new(
+                ErrorCode::FORBIDDEN,
+                "this is for people, who log in and prove that it is they: a program's token does not do",
+            )),
+        }
+    }
+}
+
+/// What somebody types within their session.
+#[derive(Clone, Deserialize, ToSchema)]
+pub struct Confirmation {
+    pub password: String,
+    /// The six digits of the authenticator app, where the operator has one.
+    #[serde(default)]
+    pub code: Option<String>,
+}
+
+impl std::fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Confirmation").finish_non_exhaustive()
+    }
+}
+
+/// Whom it is about, and what was typed.
+#[derive(Clone, Copy)]
+pub(super) struct Typed<'a> {
+    pub(super) login: &'a str,
+    pub(super) password: &'a str,
+    /// None: the second factor is not asked for.
+    pub(super) code: Option<Option<&'a str>>,
+    /// What is wrong when the password is.
+    pub(super) wrong: &'static str,
+}
+
+impl Operators {
+    /// Whether somebody at `address` may try now.
+    pub(super) fn wait_of(
+        &self,
+        login: &str,
+        address: &str,
+        now_us: i64,
+    ) -> Result<(), OperatorError> {
+        match self.state().lockout.wait(login, address, now_us) {
+            0 => Ok(()),
+            wait => Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 }),
+        }
+    }
+
+    /// Who has typed this, and what is to be stored for it. Wrong ones count for the next try's wait.
+    pub(super) async fn verify(
+        &self,
+        typed: Typed<'_>,
+        address: &str,
+        now_us: i64,
+    ) -> Result<(Operator, Option<Statement>), OperatorError> {
+        self.wait_of(typed.login, address, now_us)?;
+        let known = {
+            let mut state = self.state();
+            // Taken back when it was good: many at once are not all free.
+            state.lockout.failed(typed.login, address, now_us);
+            state.by_login(typed.login).cloned()
+        };
+        let has_one = known.as_ref().filter(|operator| operator.has_password());
+        let good = has_one.map(|operator| operator.password.as_str());
+        let good = self.passwords.is(typed.password, good).await;
+        let wrong = || Refusal::new(ErrorCode::LOGIN_REFUSED, typed.wrong);
+        let operator = known.filter(|_| good).ok_or_else(wrong)?;
+        if operator.disabled_at.is_some() {
+            let text = "this operator was shut out; an admin lets them in again";
+            return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
+        }
+        let mut statement = None;
+        if let (Some(secret), Some(code)) = (&operator.totp, typed.code) {
+            let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
+                self.state().lockout.succeeded(typed.login, address);
+                let text = "the six digits of the authenticator app are needed as well";
+                return Err(Refusal::new(ErrorCode::CODE_NEEDED, text).into());
+            };
+            let found = password::totp_step(secret, code, now_us);
+            let fresh = found.filter(|step| *step > operator.totp_step);
+            let text = "the six digits are wrong, or were used already: wait for the next ones";
+            let refused = || Refusal::new(ErrorCode::LOGIN_REFUSED, text);
+            let step = fresh.ok_or_else(refused)?;
+            // Under the lock: of two at once one is first.
+            let mut state = self.state();
+            let stands = state.operators.get_mut(&operator.id).ok_or_else(missing)?;
+            if step <= stands.totp_step {
+                return Err(refused().into());
+            }
+            stands.totp_step = step;
+            statement = Some(Statement {
+                sql: "update operator set totp_step = $2 where id = $1",
+                values: vec![operator.id.to_string().into(), step.into()],
+            });
+        }
+        self.state().lockout.succeeded(typed.login, address);
+        Ok((operator, statement))
+    }
+
+    /// Whether this is somebody's own password, who is logged in.
+    pub(super) async fn verify_own(
+        &self,
+        id: OperatorId,
+        password: &str,
+        address: &str,
+        now_us: i64,
+    ) -> Result<Operator, OperatorError> {
+        let login = self.get(id).ok_or_else(missing)?.login;
+        let wrong = "the password is wrong";
+        let typed = Typed { login: &login, password, code: None, wrong };
+        Ok(self.verify(typed, address, now_us).await?.0)
+    }
+
+    /// Somebody shows, within their session, that it is they.
+    pub async fn prove(
+        &self,
+        id: OperatorId,
+        grant: Uuid,
+        typed: &Confirmation,
+        address: &str,
+        now_us: i64,
+        pen: Pen<'_>,
+    ) -> Result<(), OperatorError> {
+        let of_session = {
+            let state = self.state();
+            state.grants.get(&grant).is_some_and(|grant| grant.kind == GrantKind::Session)
+        };
+        if !of_session {
+            Proved::Never.demand(now_us)?;
+        }
+        let operator = self.get(id).ok_or_else(missing)?;
+        if !operator.has_password() {
+            let text = "you have no password here: log in again at the login provider";
+            return Err(Refusal::new(ErrorCode::BAD_REQUEST, text).into());
+        }
+        let shown = Typed {
+            login: &operator.login,
+            password: &typed.password,
+            code: Some(typed.code.as_deref()),
+            wrong: "the password is wrong",
+        };
+        let (_, statement) = self.verify(shown, address, now_us).await?;
+        let proved = Statement {
+            sql: "update grant_of_access set proved_at = $2 where id = $1",
+            values: vec![grant.to_string().into(), now_us.into()],
+        };
+        let statements = statement.into_iter().chain([proved]).collect();
+        pen.write(Write { statements, ..Write::default() }).await?;
+        let mut state = self.state();
+        // It may have ended meanwhile.
+        if let Some(grant) = state.grants.get_mut(&grant) {
+            grant.proved_at = Some(now_us);
+        }
+        Ok(())
+    }
+}
+
+impl super::Grant {
+    pub(super) fn proved(&self) -> Proved {
+        match self.kind {
+            GrantKind::Session => Proved::At(self.proved_at.unwrap_or(i64::MIN / 2)),
+            GrantKind::Token => Proved::Never,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The thread that packs. It gives way to those that take in and answer: a block may wait for a moment, an acknowledgement may not.
+
+use std::io;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Nicer than whoever takes in, by so much.
+#[cfg(target_os = "linux")]
+const NICER: i32 = 5;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// See the module. The thread ends with the last of these.
+#[derive(Debug)]
+pub(super) struct Packer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Packer {
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, asked) = mpsc::channel::<Job>();
+        std::thread::Builder::new().name("log-packer".to_owned()).spawn(move || {
+            give_way();
+            while let Ok(job) = asked.recv() {
+                job();
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// What came of it; none where it panicked.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, came) = oneshot::channel();
+        let job = move || {
+            let work = std::panic::AssertUnwindSafe(work);
+            if let Ok(made) = std::panic::catch_unwind(work) {
+                // Whoever asked may not wait any more.
+                let _ = done.send(made);
+            }
+        };
+        self.jobs.send(Box::new(job)).ok()?;
+        came.await.ok()
+    }
+}
+
+/// Only the calling thread, which on Linux is what the call means by a process.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICER) {
+        tracing::debug!(%error, "packing has the priority of everything else");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_packs_one_after_the_other_and_outlives_a_panic() {
+        let packer = Packer::start().unwrap();
+        assert_eq!(packer.run(|| 1 + 1).await, Some(2));
+        assert_eq!(packer.run(|| -> u8 { panic!("on purpose") }).await, None);
+        assert_eq!(packer.run(|| 3).await, Some(3));
+    }
+}
