@@ -286,6 +286,8 @@ pub struct Config {
     pub venue: String,
     /// A connected console whose running deployment printed nothing for this long is silent.
     pub silence_after: Duration,
+    /// So long a proof that it is they who sit there opens what counts to an operator.
+    pub proof_for: Duration,
     /// What each console is told in `welcome`.
     pub limits: Limits,
     pub bounds: Bounds,
@@ -308,6 +310,7 @@ impl Config {
             trust_ca: None,
             venue: "My venue".to_owned(),
             silence_after: Duration::from_secs(60),
+            proof_for: Duration::from_mins(10),
             limits: Limits::default(),
             bounds: Bounds::default(),
             clock: Arc::new(SystemClock),

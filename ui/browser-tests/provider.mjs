@@ -115,6 +115,30 @@ export async function providerChecks({ check, open, look, DESK, PHONE }) {
       await page.context().close();
     });
 
+    await check('who has no password shows at the provider that it is they', async () => {
+      const page = await open('/operators', { on, token: null });
+      await page.click(BUTTON);
+      await atProvider(page, 'ada');
+      await page.waitForSelector('[data-testid=connection][data-state=live]');
+      const token = async (name) => {
+        await page.click('text=Make a token…');
+        await page.keyboard.type(name);
+        await page.keyboard.press('Enter');
+      };
+      await token('nightly report');
+      await page.waitForSelector('[data-testid=prove]');
+      assert.equal(await page.$('[data-testid=prove] input'), null, 'there is nothing to type');
+      await page.waitForSelector(`[data-testid=prove] ${BUTTON}:has-text("Log in again with Example ID")`);
+      await look(page, 'prove-provider');
+      await page.click(`[data-testid=prove] ${BUTTON}`);
+      await atProvider(page, 'ada');
+      await page.waitForSelector('[data-testid=connection][data-state=live]');
+      assert.equal(new URL(page.url()).hash, '#/operators', 'back where it was asked');
+      await token('nightly report');
+      await page.waitForSelector('[data-testid=once]');
+      await page.context().close();
+    });
+
     await check('whom nobody has added is told so, and may try again', async () => {
       for (const [size, viewport] of [
         ['desk', DESK],

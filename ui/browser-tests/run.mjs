@@ -15,6 +15,7 @@ import { AGENT, Stage, until } from './collector.mjs';
 import { connectionChecks } from './connections.mjs';
 import { consoleChecks } from './consoles.mjs';
 import { historyChecks } from './history.mjs';
+import { proofChecks } from './proof.mjs';
 import { providerChecks } from './provider.mjs';
 import { trustChecks } from './trust.mjs';
 import { venueChecks } from './venues.mjs';
@@ -368,6 +369,7 @@ async function main() {
 
   await venueChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 
+  await proofChecks({ check, open, look, assertNotWide, DESK, PHONE });
   await providerChecks({ check, open, look, DESK, PHONE });
 
   await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });

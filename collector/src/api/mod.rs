@@ -92,6 +92,7 @@ pub fn router(app: App) -> Router {
         hosts: Guarded::hosts(&app.config.names),
         needs: needs::needs,
         proofs: needs::proof,
+        proof_for: app.config.proof_for,
     };
     let audit = Arc::clone(&app.audit);
     let (router, document) = docs::router().split_for_parts();

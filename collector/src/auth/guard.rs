@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use deckport_protocol::{Actor, ErrorCode, Refusal, Role, Scope, Tenant};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a request came over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +127,8 @@ pub struct Guarded {
     pub hosts: Arc<[String]>,
     pub needs: Needs,
     pub proofs: Proofs,
+    /// So long a proof is fresh.
+    pub proof_for: Duration,
 }
 
 impl Guarded {
@@ -195,7 +198,7 @@ impl Guarded {
                 && (self.proofs)(&parts.method, matched) != Some(Proof::Session)
             {
                 let proved = asking.grant.map_or(Proved::Never, |(_, proved)| proved);
-                if let Err(refusal) = proved.demand(now_us) {
+                if let Err(refusal) = proved.demand(now_us, self.proof_for) {
                     return Err((refusal, Some(asking.actor)));
                 }
             }

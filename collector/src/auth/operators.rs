@@ -10,7 +10,7 @@ mod identity;
 mod proof;
 
 pub use identity::Identity;
-pub use proof::{Confirmation, FRESH_US, Proved};
+pub use proof::{Confirmation, Proved};
 
 use super::lockout::Lockout;
 use super::password::{self, Passwords};

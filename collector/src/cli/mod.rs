@@ -476,6 +476,9 @@ pub(crate) struct Serve {
     /// A running deployment that prints nothing for so many seconds is silent.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     silence_after: u64,
+    /// An operator's proof that it is they who sit there (the password, again) opens what counts for so long: 10m, 1h.
+    #[arg(long, env = "DECKPORT_PROOF_FOR", default_value = "10m", value_parser = seconds, value_name = "DURATION")]
+    proof_for: u64,
     /// The write-ahead log is folded into the database from so many bytes on.
     #[arg(long, env = "DECKPORT_WAL_BYTES", hide = true)]
     wal_bytes: Option<u64>,

@@ -52,6 +52,7 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
     config.trust_ca = options.trust_ca;
     config.venue = options.venue;
     config.silence_after = Duration::from_secs(options.silence_after);
+    config.proof_for = Duration::from_secs(options.proof_for);
     config.bounds.wal_bytes = options.wal_bytes.unwrap_or(config.bounds.wal_bytes);
     config.bounds.tail_bytes = options.tail_bytes.unwrap_or(config.bounds.tail_bytes);
     // Handlers stand before the start is announced: whoever reads the line may send the signal.

@@ -8,11 +8,9 @@ use crate::audit::Pen;
 use crate::store::{Statement, Write};
 use deckport_protocol::{ErrorCode, OperatorId, Refusal};
 use serde::Deserialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// A proof is fresh for so long: long enough for a row of changes, shorter than a screen is left alone in a hall.
-pub const FRESH_US: i64 = 10 * 60_000_000;
 
 /// Whether what somebody asks with shows who sits there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,20 +22,30 @@ pub enum Proved {
 }
 
 impl Proved {
-    /// What to say to somebody who does what counts.
-    pub fn demand(self, now_us: i64) -> Result<(), Refusal> {
+    /// What to say to somebody who does what counts; a proof is fresh for so long.
+    pub fn demand(self, now_us: i64, fresh: Duration) -> Result<(), Refusal> {
+        let age = Duration::from_micros(u64::try_from(now_us.saturating_sub(self.at())).unwrap_or(0));
         match self {
-            Self::At(at) if now_us - at < FRESH_US => Ok(()),
+            Self::At(_) if age < fresh => Ok(()),
             Self::At(_) => Err(Refusal::new(
                 ErrorCode::PROOF_NEEDED,
                 "this needs a fresh proof that it is you who sits there: your password, or another login at the provider",
             )),
-            Self::Never => Err(Refusal::new(
-                ErrorCode::FORBIDDEN,
-                "this is for people, who log in and prove that it is they: a program's token does not do",
-            )),
+            Self::Never => Err(never()),
         }
     }
+
+    const fn at(self) -> i64 {
+        match self {
+            Self::At(at) => at,
+            Self::Never => i64::MIN,
+        }
+    }
+}
+
+fn never() -> Refusal {
+    let text = "this is for people, who log in and prove that it is they: a program's token does not do";
+    Refusal::new(ErrorCode::FORBIDDEN, text)
 }
 
 /// What somebody types within their session.
@@ -160,7 +168,7 @@ impl Operators {
             state.grants.get(&grant).is_some_and(|grant| grant.kind == GrantKind::Session)
         };
         if !of_session {
-            Proved::Never.demand(now_us)?;
+            return Err(never().into());
         }
         let operator = self.get(id).ok_or_else(missing)?;
         if !operator.has_password() {

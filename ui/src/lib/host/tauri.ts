@@ -52,6 +52,7 @@ const REFUSED = new Set([
   'other_key',
   'login_refused',
   'code_needed',
+  'proof_needed',
   'rate_exceeded',
   'bad_request',
 ]);
