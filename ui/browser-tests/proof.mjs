@@ -30,8 +30,13 @@ export async function proofChecks({ check, open, look, assertNotWide, DESK, PHON
     return page;
   }
 
-  const logins = async () => (await on.get('/operators')).operators.map((one) => one.login).sort();
-  const focused = (page) => page.evaluate(() => document.activeElement?.getAttribute('name'));
+  async function logins() {
+    return (await on.get('/operators')).operators.map((one) => one.login).sort();
+  }
+
+  function focused(page) {
+    return page.evaluate(() => document.activeElement?.getAttribute('name'));
+  }
 
   async function checks() {
     const fields = { name: 'Ada', role: 'admin', password: PASSWORD };

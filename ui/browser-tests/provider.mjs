@@ -86,12 +86,14 @@ export async function providerChecks({ check, open, look, DESK, PHONE }) {
   }
 
   /** Types a name at the provider's page, and agrees. */
-  async function atProvider(page, who) {
+  async function atProvider(page, who, { again = false } = {}) {
     await page.waitForSelector('input[name=login]');
     assert.equal(new URL(page.url()).origin, at.issuer);
     await page.fill('input[name=login]', who);
     await page.fill('input[name=password]', 'anything');
     await page.click('button[type=submit]');
+    // it remembers to what they agreed
+    if (again) return;
     await page.waitForSelector('text=Authorize');
     await page.click('button[type=submit]');
   }
@@ -131,7 +133,7 @@ export async function providerChecks({ check, open, look, DESK, PHONE }) {
       await page.waitForSelector(`[data-testid=prove] ${BUTTON}:has-text("Log in again with Example ID")`);
       await look(page, 'prove-provider');
       await page.click(`[data-testid=prove] ${BUTTON}`);
-      await atProvider(page, 'ada');
+      await atProvider(page, 'ada', { again: true });
       await page.waitForSelector('[data-testid=connection][data-state=live]');
       assert.equal(new URL(page.url()).hash, '#/operators', 'back where it was asked');
       await token('nightly report');

@@ -36,7 +36,8 @@ export const login = {
 /** Before what counts: who sits there? */
 export const proof = {
   title: 'Is it you?',
-  lead: 'What you are about to do counts, and somebody else may have sat down here. Your password opens it for ten minutes.',
+  lead: 'What you are about to do counts, and somebody else may have sat down here.',
+  byPassword: 'Your password opens it for some minutes.',
   byProvider:
     'You come in by a login provider. It asks you anew, and brings you back to this screen; then do it once more.',
   noWay: 'You have no password here. Log in again in a browser, or ask an admin for a password.',
