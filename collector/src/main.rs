@@ -2,6 +2,12 @@
 
 mod cli;
 
+/// What an attack or a busy hour took goes back to the system within seconds; the C library's own allocator keeps most of it. How soon
+/// is set where it is built (`.cargo/config.toml`).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use clap::Parser as _;
 use std::process::ExitCode;
 

@@ -382,6 +382,7 @@ async fn what_counts_asks_who_sits_there() {
         [
             "POST /api/v1/api-tokens",
             "POST /api/v1/consoles/{id}/revoke",
+            "POST /api/v1/me/second-factor/remove",
             "POST /api/v1/operators",
             "POST /api/v1/venues",
             "PUT /api/v1/operators/{id}",
@@ -457,6 +458,13 @@ async fn a_proof_is_the_second_factor_too() {
     assert_eq!(prove(json!({ "password": PASSWORD, "code": code })).await.0, 204);
     let again = prove(json!({ "password": PASSWORD, "code": code })).await;
     assert_eq!(again, (403, "login_refused".into()), "each is good once");
+    // Leaving the digits out between guesses of them does not make these free.
+    let mut last = again;
+    for _ in 0..6 {
+        prove(json!({ "password": PASSWORD })).await;
+        last = prove(json!({ "password": PASSWORD, "code": "000000" })).await;
+    }
+    assert_eq!(last, (429, "rate_exceeded".into()));
 }
 
 /// The routes of the OpenAPI document: method and path.

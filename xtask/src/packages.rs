@@ -54,7 +54,7 @@ impl Need {
 
     fn packages(self, system: &System) -> &'static [&'static str] {
         match self {
-            Self::Compiler => &["gcc", "libc6-dev", "pkg-config"],
+            Self::Compiler => &["gcc", "libc6-dev", "make", "pkg-config"],
             Self::DesktopBuild => &["libwebkit2gtk-4.1-dev", "libdbus-1-dev"],
             Self::VirtualDisplay => &["xvfb", "openbox", "dbus", "imagemagick", "xdotool"],
             Self::DesktopTests => &["webkit2gtk-driver"],

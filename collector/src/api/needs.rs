@@ -80,11 +80,12 @@ pub(super) fn proof(method: &Method, route: Option<&str>) -> Option<Proof> {
         | "/api/v1/organisations" => Some(Proof::Fresh),
         // There is no undo.
         "/api/v1/consoles/{id}/revoke" | "/api/v1/retention" => Some(Proof::Fresh),
+        // The password alone, which may have been seen being typed, must not do away with what is asked beside it.
+        "/api/v1/me/second-factor/remove" => Some(Proof::Fresh),
         // They ask for the password themselves, or are how it is shown.
-        "/api/v1/me/password"
-        | "/api/v1/me/prove"
-        | "/api/v1/me/second-factor"
-        | "/api/v1/me/second-factor/remove" => Some(Proof::Session),
+        "/api/v1/me/password" | "/api/v1/me/prove" | "/api/v1/me/second-factor" => {
+            Some(Proof::Session)
+        }
         // Whoever suspects something closes it at once.
         "/api/v1/logout" | "/api/v1/sessions/{id}" | "/api/v1/join-tokens/{id}" => {
             Some(Proof::Session)

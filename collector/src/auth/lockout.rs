@@ -104,6 +104,15 @@ impl Lockout {
         });
     }
 
+    /// The last try was no guess after all, and no success either: it counts for nothing, what was before still does.
+    pub(super) fn excused(&mut self, login: &str, address: &str) {
+        for (key, _) in keys(login, address) {
+            if let Some(failures) = self.failures.get_mut(&key) {
+                failures.count = failures.count.saturating_sub(1);
+            }
+        }
+    }
+
     /// The last try was good after all: those of the login are forgotten, and one of the address.
     pub(super) fn succeeded(&mut self, login: &str, address: &str) {
         let [(login, _), (address, _)] = keys(login, address);
@@ -133,6 +142,17 @@ mod tests {
         assert_eq!(lockout.wait("bob", "10.0.0.2", now), 0, "others are not kept waiting");
         lockout.succeeded("ada", "10.0.0.1");
         assert_eq!(lockout.wait("ada", "10.0.0.9", now), 0);
+    }
+
+    #[test]
+    fn what_was_no_guess_makes_no_former_guess_good() {
+        let mut lockout = Lockout::default();
+        for _ in 0..5 {
+            lockout.failed("ada", "10.0.0.1", 0);
+            lockout.failed("ada", "10.0.0.1", 0);
+            lockout.excused("ada", "10.0.0.1");
+        }
+        assert_eq!(lockout.wait("ada", "10.0.0.1", 0), FIRST_WAIT_US);
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub enum Proved {
 impl Proved {
     /// What to say to somebody who does what counts; a proof is fresh for so long.
     pub fn demand(self, now_us: i64, fresh: Duration) -> Result<(), Refusal> {
-        let age = Duration::from_micros(u64::try_from(now_us.saturating_sub(self.at())).unwrap_or(0));
+        let age =
+            Duration::from_micros(u64::try_from(now_us.saturating_sub(self.at())).unwrap_or(0));
         match self {
             Self::At(_) if age < fresh => Ok(()),
             Self::At(_) => Err(Refusal::new(
@@ -44,7 +45,8 @@ impl Proved {
 }
 
 fn never() -> Refusal {
-    let text = "this is for people, who log in and prove that it is they: a program's token does not do";
+    let text =
+        "this is for people, who log in and prove that it is they: a program's token does not do";
     Refusal::new(ErrorCode::FORBIDDEN, text)
 }
 
@@ -75,19 +77,6 @@ pub(super) struct Typed<'a> {
 }
 
 impl Operators {
-    /// Whether somebody at `address` may try now.
-    pub(super) fn wait_of(
-        &self,
-        login: &str,
-        address: &str,
-        now_us: i64,
-    ) -> Result<(), OperatorError> {
-        match self.state().lockout.wait(login, address, now_us) {
-            0 => Ok(()),
-            wait => Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 }),
-        }
-    }
-
     /// Who has typed this, and what is to be stored for it. Wrong ones count for the next try's wait.
     pub(super) async fn verify(
         &self,
@@ -95,9 +84,12 @@ impl Operators {
         address: &str,
         now_us: i64,
     ) -> Result<(Operator, Option<Statement>), OperatorError> {
-        self.wait_of(typed.login, address, now_us)?;
         let known = {
             let mut state = self.state();
+            let wait = state.lockout.wait(typed.login, address, now_us);
+            if wait > 0 {
+                return Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 });
+            }
             // Taken back when it was good: many at once are not all free.
             state.lockout.failed(typed.login, address, now_us);
             state.by_login(typed.login).cloned()
@@ -114,7 +106,8 @@ impl Operators {
         let mut statement = None;
         if let (Some(secret), Some(code)) = (&operator.totp, typed.code) {
             let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
-                self.state().lockout.succeeded(typed.login, address);
+                // No guess; but those before it were, and leaving the digits out does not undo them.
+                self.state().lockout.excused(typed.login, address);
                 let text = "the six digits of the authenticator app are needed as well";
                 return Err(Refusal::new(ErrorCode::CODE_NEEDED, text).into());
             };

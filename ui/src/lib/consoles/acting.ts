@@ -2,6 +2,7 @@
 import type { Api } from '../api/client';
 import { messageOf } from '../api/message';
 import type { Console } from '../api/types';
+import { HostRefused } from '../host';
 
 /** What a row or a bar asks the screen to do; the screen asks back where that is due. */
 export interface Acts {
@@ -21,7 +22,10 @@ export interface Answered {
   message: string;
 }
 
-/** Asks all of them, a few at a time; the answers stand in the order of the consoles. */
+/**
+ * Asks all of them, a few at a time; the answers stand in the order of the consoles. Rejects when nobody would show who sits there,
+ * without asking for it once more for each of the others.
+ */
 export async function each(
   consoles: readonly Console[],
   ask: (console: Console) => Promise<{ accepted: boolean; message: string }>,
@@ -35,6 +39,10 @@ export async function each(
       try {
         answers[at] = { console, ...(await ask(console)) };
       } catch (cause) {
+        if (cause instanceof HostRefused && cause.code === 'proof_needed') {
+          next = consoles.length;
+          throw cause;
+        }
         answers[at] = { console, accepted: false, message: messageOf(cause) };
       }
     }

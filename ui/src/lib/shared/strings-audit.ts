@@ -93,6 +93,7 @@ export const audit = {
     operator_changed: 'Operator changed',
     order_answered: 'Order answered',
     password_changed: 'Password changed',
+    proved: 'Showed who sits there',
     raw_exported: 'Raw output saved',
     request_denied: 'Request denied',
     retention_changed: 'Retention changed',
