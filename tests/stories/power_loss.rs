@@ -9,11 +9,12 @@ use deckport_tests::dice::{Dice, count};
 use deckport_tests::feed::Feed;
 use deckport_tests::powerloss::{Journal, environment, shim};
 use deckport_tests::sink::{Sink, Taken};
-use deckport_tests::wait::{LONG, eventually};
+use deckport_tests::wait::{LONG, eventually, pause};
 use deckport_tests::{Agent, Collector, Process, agent, spool};
 use sqlx::Connection as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// "When the journal was so long, this was promised."
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,9 @@ struct Promise {
     stream: usize,
     seq: u64,
 }
+
+/// Nothing was noted for so long: what was written stands in the journal.
+const SETTLED: Duration = Duration::from_millis(60);
 
 /// The last record of `stream` promised when `done` operations had been done.
 fn promised(journal: &Journal, promises: &[Promise], stream: usize, done: usize) -> u64 {
@@ -220,9 +224,15 @@ fn record_agent(dir: &Path, acknowledged: bool) -> Result<Recorded> {
         let run = agent.runs().first().cloned().context("there is a run")?;
         let seq = eventually(LONG, "everything is synced", || {
             let spooled = spool::read(&run).ok()?;
-            let journal = Journal::read(&file, &root).ok()?;
             let whole = spooled.output.len() == feed.expected().len();
-            (whole && journal.is_synced(".seg")).then_some(spooled.last_seq)
+            if !whole {
+                return None;
+            }
+            // A write that was just read may not stand in the journal yet: it is noted behind it, on a busy machine a good while.
+            let before = length(&file);
+            pause(SETTLED);
+            let journal = Journal::read(&file, &root).ok()?;
+            (length(&file) == before && journal.is_synced(".seg")).then_some(spooled.last_seq)
         })?;
         promises.push(Promise { journal_bytes: length(&file), stream: 0, seq });
     }

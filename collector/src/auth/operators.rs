@@ -782,10 +782,11 @@ impl Operators {
         id: OperatorId,
         grant: Option<Uuid>,
         (old, new): (&str, &str),
-        (address, now_us): (&str, i64),
+        from: (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.verify_own(id, old, address, now_us).await?;
+        let wrong = "the present password is wrong";
+        let mut operator = self.verify_own(id, old, wrong, from).await?;
         if let Some(why) = password::unfit(new, &operator.login) {
             return Err(bad(why));
         }
@@ -802,7 +803,8 @@ impl Operators {
         (address, now_us): (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.verify_own(id, password, address, now_us).await?;
+        let wrong = "the password is wrong";
+        let mut operator = self.verify_own(id, password, wrong, (address, now_us)).await?;
         if operator.totp.is_some() {
             return Err(bad("there is a second factor already; take it away first"));
         }
@@ -819,10 +821,10 @@ impl Operators {
         &self,
         id: OperatorId,
         password: &str,
-        (address, now_us): (&str, i64),
+        from: (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let mut operator = self.verify_own(id, password, address, now_us).await?;
+        let mut operator = self.verify_own(id, password, "the password is wrong", from).await?;
         operator.totp = None;
         self.store_operator(&operator, None, false, pen).await
     }

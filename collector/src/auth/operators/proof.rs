@@ -137,11 +137,10 @@ impl Operators {
         &self,
         id: OperatorId,
         password: &str,
-        address: &str,
-        now_us: i64,
+        wrong: &'static str,
+        (address, now_us): (&str, i64),
     ) -> Result<Operator, OperatorError> {
         let login = self.get(id).ok_or_else(missing)?.login;
-        let wrong = "the password is wrong";
         let typed = Typed { login: &login, password, code: None, wrong };
         Ok(self.verify(typed, address, now_us).await?.0)
     }
