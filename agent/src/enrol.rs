@@ -4,7 +4,8 @@
 //! key is made here and never leaves. A console that is added already stays so without a code: pasting the line again is how its
 //! agent is upgraded.
 
-use crate::ask::{AskError, ask, post};
+use crate::ask::{AskError, post};
+use crate::deploy::script_at;
 use crate::identity::Identity;
 use crate::state::State;
 use crate::uplink::link::{Stream, Target, connect_tls};
@@ -12,7 +13,6 @@ use anyhow::{Context as _, Result, bail};
 use deckport_protocol::address::{Address, Transport};
 use deckport_protocol::joining::{Join, Joined, Renew};
 use deckport_protocol::{ErrorCode, Pin};
-use hyper::Method;
 use rcgen::{CertificateParams, KeyPair};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -58,7 +58,7 @@ pub fn enrol(plan: &Plan) -> Result<Added> {
         let known = match plan.code_file {
             // Who brings a code wants it used.
             Some(_) => None,
-            None => still_added(&state, &address, plan.name.as_deref()).await?,
+            None => still_added(state.root(), (&address, pin), plan.name.as_deref()).await,
         };
         let mut codes = match (Codes::open(plan.code_file.as_deref()), &known) {
             (Err(_), Some(known)) => return Ok(Added { identity: known.clone(), before: true }),
@@ -95,35 +95,35 @@ pub fn enrol(plan: &Plan) -> Result<Added> {
     })
 }
 
-/// The identity that this collector gave, as long as it is good there, under the name that is wanted.
+/// The identity that this collector gave, as long as it is good there, under the name that is wanted. Whatever is wrong with it is said,
+/// and then a code adds the console anew.
 async fn still_added(
-    state: &State,
-    address: &Address,
+    state: &Path,
+    collector: (&Address, Pin),
     name: Option<&str>,
-) -> Result<Option<Identity>> {
-    let of_this =
-        |known: &Identity| known.is_of(address) && name.is_none_or(|name| name == known.name);
-    if !Identity::load(state.root())?.is_some_and(|known| of_this(&known)) {
-        return Ok(None);
-    }
-    // It may have ended while the machine was off. What cannot be renewed is found out next.
-    let _ = renew(state.root(), false).await;
-    let Some(known) = Identity::load(state.root())? else { return Ok(None) };
-    let token_file = None;
-    let target = Target { address: known.address()?, token_file, state: state.root().to_owned() };
-    let asked = async {
-        let (stream, _) = target.connect().await?;
-        let path = "/api/v1/console/script";
-        ask(stream, None, &address.authority(), Method::GET, path, None).await
-    };
-    match asked.await {
-        Ok(_) => Ok(Some(known)),
-        Err(AskError::Refused(refusal)) => {
-            eprintln!("This console was added once, but: {}", refusal.message);
-            Ok(None)
+) -> Option<Identity> {
+    let known = || match Identity::load(state) {
+        Ok(known) => known.filter(|known| may_stay(known, collector, name)),
+        Err(error) => {
+            eprintln!("What this console was given before cannot be used: {error:#}");
+            None
         }
-        Err(error) => Err(error).context("the collector could not be asked about this console"),
+    };
+    known()?;
+    // It may have ended while the machine was off. What cannot be renewed is found out next.
+    let _ = renew(state, false).await;
+    match script_at(state, collector.0).await {
+        Ok(_) => known(),
+        Err(error) => {
+            eprintln!("This console was added once, but: {error}");
+            None
+        }
     }
+}
+
+/// Whether it was given by this collector, with the key that it has now, and nobody wants another name.
+fn may_stay(known: &Identity, (address, pin): (&Address, Pin), name: Option<&str>) -> bool {
+    known.is_of(address) && known.pins.contains(&pin) && name.is_none_or(|name| name == known.name)
 }
 
 async fn connect(address: &Address, pin: Pin) -> Result<Stream> {
@@ -226,5 +226,44 @@ impl Codes {
 
     fn may_try_again(&self) -> bool {
         matches!(self, Self::Terminal { left: 1.., .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deckport_protocol::ConsoleId;
+
+    #[test]
+    fn a_console_stays_where_its_collector_is_the_same() {
+        let pin = |byte: u8| Pin::of_key(&[byte]);
+        let known = Identity {
+            console_id: ConsoleId::new(),
+            name: "Bay 1".to_owned(),
+            collector: "https://desk:7443".to_owned(),
+            pins: vec![pin(1), pin(2)],
+            venue: "Hall A".to_owned(),
+            template: "console".to_owned(),
+            certificate: String::new(),
+            key: String::new(),
+            ends_at: 0,
+            renew_at: 0,
+        };
+        let (desk, other): (Address, Address) =
+            ("https://desk:7443".parse().unwrap(), "https://desk:7444".parse().unwrap());
+        assert!(may_stay(&known, (&desk, pin(2)), None));
+        assert!(may_stay(&known, (&desk, pin(1)), Some("Bay 1")));
+        assert!(!may_stay(&known, (&desk, pin(1)), Some("Bay 2")), "another name");
+        assert!(!may_stay(&known, (&other, pin(1)), None), "another collector");
+        assert!(!may_stay(&known, (&desk, pin(3)), None), "its key was made anew");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_identity_keeps_nobody_from_being_added_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("identity.json"), "torn {").unwrap();
+        let address: Address = "https://127.0.0.1:1".parse().unwrap();
+        let pin = Pin::of_key(&[1]);
+        assert!(still_added(dir.path(), (&address, pin), None).await.is_none());
     }
 }

@@ -100,6 +100,13 @@ async fn retry_after(collector: &Collector, login: &Value) -> u64 {
     answer.header("retry-after").parse().unwrap()
 }
 
+/// What an authenticator app shows for a secret at a time, in seconds.
+fn digits(secret: &str, at_s: i64) -> String {
+    let secret = totp_rs::Secret::try_from_base32(secret).unwrap();
+    let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
+    totp.generate(at_s.cast_unsigned()).to_string()
+}
+
 fn refused(code: &str) -> Result<String, (u16, String)> {
     Err((403, code.to_owned()))
 }
@@ -233,12 +240,7 @@ async fn a_second_factor_is_asked_for_and_each_code_is_good_once() {
     let (_, made) = ask(&collector, Some(&token), "POST", path, None).await;
     let secret = made["secret"].as_str().unwrap().to_owned();
     assert!(made["otpauth"].as_str().unwrap().contains(&secret));
-    let digits = |ahead: i64| {
-        let totp =
-            totp_rs::Builder::new().with_secret(totp_rs::Secret::try_from_base32(&secret).unwrap());
-        let now = clock.now_us() / 1_000_000 + ahead;
-        totp.build().unwrap().generate(now.cast_unsigned()).to_string()
-    };
+    let digits = |ahead: i64| digits(&secret, clock.now_us() / 1_000_000 + ahead);
     let confirm = |code: String, password: &str| json!({ "secret": secret, "code": code, "password": password });
     let put = async |body| ask(&collector, Some(&token), "PUT", path, Some(body)).await.0;
     assert_eq!(put(confirm("000000".into(), PASSWORD)).await, 400);
@@ -366,6 +368,7 @@ async fn what_counts_asks_who_sits_there() {
 
     let mut asked = Vec::new();
     for (method, route) in routes(&collector).await {
+        // It would end the session that all the others are asked with.
         if route == "/api/v1/logout" {
             continue;
         }
@@ -440,11 +443,7 @@ async fn a_proof_is_the_second_factor_too() {
     let path = "/api/v1/me/second-factor";
     let (_, made) = ask(&collector, Some(&token), "POST", path, None).await;
     let secret = made["secret"].as_str().unwrap().to_owned();
-    let digits = || {
-        let secret = totp_rs::Secret::try_from_base32(&secret).unwrap();
-        let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
-        totp.generate((clock.now_us() / 1_000_000).cast_unsigned()).to_string()
-    };
+    let digits = || digits(&secret, clock.now_us() / 1_000_000);
     let confirm = json!({ "secret": secret, "code": digits(), "password": PASSWORD });
     assert_eq!(ask(&collector, Some(&token), "PUT", path, Some(confirm)).await.0, 204);
     clock.0.fetch_add(601_000_000, Ordering::Relaxed);

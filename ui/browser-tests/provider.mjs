@@ -69,7 +69,7 @@ class Providing {
   }
 }
 
-export async function providerChecks({ check, open, look, DESK, PHONE }) {
+export async function providerChecks({ check, open, look, assertNotWide, DESK, PHONE }) {
   const [on, at] = [new Stage(), new Providing()];
   try {
     await at.start();
@@ -140,6 +140,32 @@ export async function providerChecks({ check, open, look, DESK, PHONE }) {
       await page.waitForSelector('[data-testid=once]');
       await page.context().close();
     });
+
+    for (const [size, viewport, colorScheme] of [
+      ['desk', DESK, 'dark'],
+      ['phone', PHONE, 'light'],
+    ]) {
+      await check(`an admin adds whom the provider knows, without a password (${size})`, async () => {
+        const page = await open('/operators', { on, viewport, colorScheme });
+        await page.waitForSelector('[data-testid=operator-known-as]', { state: 'attached' });
+        await look(page, `operators-provider-${size}`);
+        await page.click('text=Add an operator');
+        await page.waitForSelector('[data-testid=operator-form]');
+        await page.keyboard.type('Carl');
+        await page.keyboard.press('Tab');
+        await page.keyboard.type(`carl-${size}`);
+        await page.fill('[data-testid=operator-identity]', `carl-${size}@example.org`);
+        await page.click('text=A password lets them in as well');
+        await look(page, `operators-add-provider-${size}`);
+        await assertNotWide(page, 'the operator’s fields');
+        await page.click('[data-testid=operator-form] button[type=submit]');
+        await page.waitForSelector('[data-testid=operator-form]', { state: 'detached' });
+        const { operators } = await on.get('/operators');
+        const carl = operators.find((one) => one.login === `carl-${size}`);
+        assert.deepEqual([carl.identity, carl.password], [`carl-${size}@example.org`, false]);
+        await page.context().close();
+      });
+    }
 
     await check('whom nobody has added is told so, and may try again', async () => {
       for (const [size, viewport] of [

@@ -370,7 +370,7 @@ async function main() {
   await venueChecks({ check, open, look, picture, assertNotWide, DESK, PHONE });
 
   await proofChecks({ check, open, look, assertNotWide, DESK, PHONE });
-  await providerChecks({ check, open, look, DESK, PHONE });
+  await providerChecks({ check, open, look, assertNotWide, DESK, PHONE });
 
   await consoleChecks({ check, open, look, everyWay, assertNotWide, DESK, PHONE });
 

@@ -269,7 +269,7 @@ export async function trustChecks({ check, open, look, picture, assertNotWide, D
       assert.equal((await ask()).status, 200);
       await page.click('[data-testid=once] >> text=Done');
       await page.waitForSelector('[data-testid=token-row]:has-text("nightly report")');
-      await page.click('[aria-label="Take the token back: nightly report"]');
+      await page.click('[aria-label="Take back the token: nightly report"]');
       await page.click('[role=alertdialog] >> text=Take back');
       await page.waitForSelector('text=The token is good no more');
       assert.equal((await ask()).status, 401);

@@ -61,6 +61,14 @@ fn missing() -> OperatorError {
     Refusal::new(ErrorCode::NOT_FOUND, "there is no such operator").into()
 }
 
+/// What to say to somebody who has to wait for so many microseconds; nothing where it is none.
+fn locked(wait_us: i64) -> Result<(), OperatorError> {
+    match wait_us {
+        ..=0 => Ok(()),
+        wait => Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 }),
+    }
+}
+
 /// A person.
 #[derive(Clone, Debug)]
 pub struct Operator {
@@ -473,10 +481,7 @@ impl Operators {
 
     /// Whether somebody at an address may try to come in by a provider's word, or has failed too often.
     pub fn wait_at(&self, address: &str, now_us: i64) -> Result<(), OperatorError> {
-        match self.state().lockout.wait_at(address, now_us) {
-            0 => Ok(()),
-            wait => Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 }),
-        }
+        locked(self.state().lockout.wait_at(address, now_us))
     }
 
     /// Somebody at an address failed to come in by a provider.

@@ -24,7 +24,7 @@ const MERGED_BYTES: u64 = BLOCK_BYTES * 3 / 2;
 /// So many neighbours of a running stream are worth it.
 const MERGE_FROM: usize = 4;
 /// More than what is shown of one row.
-const CUT_ROW_BYTES: usize = 1024 * 1024;
+pub(super) const ROW_BYTES: usize = 1024 * 1024;
 /// Blocks smaller than this are not for good.
 const FOR_GOOD: u64 = BLOCK_BYTES / 2;
 
@@ -202,7 +202,7 @@ impl Log {
         let Some(row) = frame.first_row.checked_sub(1).filter(|_| frame.goes_on) else {
             return Ok(None);
         };
-        let page = match self.page(stream, row, 1, CUT_ROW_BYTES).await {
+        let page = match self.page(stream, row, 1, ROW_BYTES).await {
             Err(error @ LogError::Damaged { .. }) => {
                 tracing::error!(%error, "what comes of a row behind a damaged block is not searched");
                 return Ok(None);

@@ -3,7 +3,7 @@
 //! Wherever a password is compared, the same slowing down of guesses stands in front of it: whoever found an open session cannot use
 //! it to guess what would let them in for good.
 
-use super::{GrantKind, Operator, OperatorError, Operators, missing, password};
+use super::{GrantKind, Operator, OperatorError, Operators, locked, missing, password};
 use crate::audit::Pen;
 use crate::store::{Statement, Write};
 use deckport_protocol::{ErrorCode, OperatorId, Refusal};
@@ -15,8 +15,8 @@ use uuid::Uuid;
 /// Whether what somebody asks with shows who sits there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proved {
-    /// Their session did, at this time.
-    At(i64),
+    /// Their session did, at this time; none: not that anybody knows.
+    At(Option<i64>),
     /// It never can: a program's token, or a ticket.
     Never,
 }
@@ -24,22 +24,15 @@ pub enum Proved {
 impl Proved {
     /// What to say to somebody who does what counts; a proof is fresh for so long.
     pub fn demand(self, now_us: i64, fresh: Duration) -> Result<(), Refusal> {
-        let age =
-            Duration::from_micros(u64::try_from(now_us.saturating_sub(self.at())).unwrap_or(0));
+        // One from the future is none: the clock was set back since.
+        let age = |at: i64| u64::try_from(now_us.saturating_sub(at)).map(Duration::from_micros);
         match self {
-            Self::At(_) if age < fresh => Ok(()),
+            Self::At(Some(at)) if age(at).is_ok_and(|age| age < fresh) => Ok(()),
             Self::At(_) => Err(Refusal::new(
                 ErrorCode::PROOF_NEEDED,
                 "this needs a fresh proof that it is you who sits there: your password, or another login at the provider",
             )),
             Self::Never => Err(never()),
-        }
-    }
-
-    const fn at(self) -> i64 {
-        match self {
-            Self::At(at) => at,
-            Self::Never => i64::MIN,
         }
     }
 }
@@ -86,10 +79,7 @@ impl Operators {
     ) -> Result<(Operator, Option<Statement>), OperatorError> {
         let known = {
             let mut state = self.state();
-            let wait = state.lockout.wait(typed.login, address, now_us);
-            if wait > 0 {
-                return Err(OperatorError::Locked { wait_s: (wait + 999_999) / 1_000_000 });
-            }
+            locked(state.lockout.wait(typed.login, address, now_us))?;
             // Taken back when it was good: many at once are not all free.
             state.lockout.failed(typed.login, address, now_us);
             state.by_login(typed.login).cloned()
@@ -192,7 +182,7 @@ impl Operators {
 impl super::Grant {
     pub(super) fn proved(&self) -> Proved {
         match self.kind {
-            GrantKind::Session => Proved::At(self.proved_at.unwrap_or(i64::MIN / 2)),
+            GrantKind::Session => Proved::At(self.proved_at),
             GrantKind::Token => Proved::Never,
         }
     }

@@ -5,7 +5,7 @@ use crate::log::block::{Block, BlockError, BlockRecords, CutRow, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
 use crate::log::read::{MOVED, MOVES, Parts};
-use crate::log::seal::build_frames;
+use crate::log::seal::{ROW_BYTES, build_frames};
 use crate::log::tail::Unsealed;
 use crate::log::{Log, LogError, StreamKey};
 use crate::query::{BlockFacts, NamesIn, RowExpr, RowView, Simplified};
@@ -22,8 +22,6 @@ use std::sync::{Arc, OnceLock};
 const READ_BLOCKS: usize = 8;
 /// Such reads and scans on their way; more only wait for a processor.
 const AT_ONCE: usize = 4;
-/// More than what a viewer is shown of one row.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 impl Log {
     /// Looks into the parts of a plan in their order, and hands on what was found in each, with the latest time of all that
@@ -118,7 +116,7 @@ impl Log {
         for (stream, found) in &mut looked {
             // It began in another part: what a viewer wants of it is put together from both.
             let Some((cursor, phase)) = found.cut.take() else { continue };
-            let page = self.page(*stream, cursor.row, 1, PAGE_BYTES).await?;
+            let page = self.page(*stream, cursor.row, 1, ROW_BYTES).await?;
             if let Some(row) = page.rows.into_iter().next() {
                 let at = found.rows.partition_point(|(newer, ..)| *newer > cursor);
                 found.rows.insert(at, (cursor, row, phase));

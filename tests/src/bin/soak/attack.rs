@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use deckport_tests::attack::siege::{self, Arrivals, Outcome, Plan};
-use deckport_tests::attack::{Attack, Tallies, insiders, strangers};
+use deckport_tests::attack::{Attack, Tallies, Tally, insiders, strangers};
 use deckport_tests::measure::{Spread, probe_disk};
 use deckport_tests::report::{Figure, Report};
 use std::io::Read as _;
@@ -132,12 +132,14 @@ fn figures(report: &mut Report, plan: &Plan, outcome: &Outcome) {
             .beside("without an attack", 100.0 * before.cpu),
     );
     // Slow readers that were never let in would show nothing.
-    for (what, kind, end) in [
-        ("viewers", insiders::DEAF, None),
-        ("strangers", strangers::Kind::Deaf.name(), Some("cut off")),
-    ] {
+    let ended = |tally: &Tally, end: &str| tally.ends.get(end).copied().unwrap_or(0);
+    for (what, kind) in [("viewers", insiders::DEAF), ("strangers", strangers::Kind::Deaf.name())] {
         let Some(tally) = outcome.attackers.get(kind) else { continue };
-        let cut = end.map_or(tally.done, |end| tally.ends.get(end).copied().unwrap_or(0));
+        let cut = if kind == insiders::DEAF {
+            tally.done.saturating_sub(ended(tally, "lasted"))
+        } else {
+            ended(tally, "cut off")
+        };
         report.add(
             Figure::new(
                 format!("attack: {what} that read nothing and were cut off"),

@@ -5,6 +5,7 @@
  * `HostUnreachable` / `HostRefused` when there was no usable answer.
  */
 import { HostRefused, type Host, type HostRequest, type HostResponse } from '../host';
+import { refusal } from '../host/refusal';
 import type {
   Access,
   AuditPage,
@@ -277,12 +278,7 @@ export class Api {
       body: JSON.stringify(typed),
     } as const;
     const answer = await this.host.request(this.connection, request);
-    if (answer.status === 429) {
-      const wait = Number(answer.headers['retry-after'] ?? Number.NaN);
-      const message = errorOf(answer.body)?.message ?? 'too many tries; wait a moment';
-      throw new HostRefused(message, 'rate_exceeded', Number.isFinite(wait) ? wait : null);
-    }
-    accepted(answer);
+    if (answer.status >= 400) throw refusal(answer);
   }
 
   /** How one logs in here. */

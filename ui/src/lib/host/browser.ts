@@ -7,6 +7,7 @@
  * single-use ticket bought with the token.
  */
 import { BrowserProviderLogin } from './provider';
+import { refusal } from './refusal';
 import {
   HostRefused,
   HostUnreachable,
@@ -63,20 +64,6 @@ export function browserName(agent: string): string {
     [/Linux/, 'Linux'],
   ]);
   return `${browser ?? 'A browser'}${system ? ` on ${system}` : ''}`;
-}
-
-/** What the collector said no with; where it only could not, trying again may help. */
-function refusal(answer: HostResponse): Error {
-  let said: { code?: string; message?: string } = {};
-  try {
-    said = (JSON.parse(answer.body) as { error?: typeof said }).error ?? {};
-  } catch {
-    // not in the collector's own words
-  }
-  const message = said.message ?? `the collector answered ${answer.status}`;
-  if (answer.status >= 500) return new HostUnreachable(message);
-  const wait = Number(answer.headers['retry-after'] ?? Number.NaN);
-  return new HostRefused(message, said.code, Number.isFinite(wait) ? wait : null);
 }
 
 /** The part of an address that says where in the collector something is meant. */

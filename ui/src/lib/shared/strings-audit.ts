@@ -88,7 +88,9 @@ export const audit = {
     entries_left_out: 'More of the same',
     key_replaced: 'Key replaced',
     logged_in: 'Login',
+    login_begun: 'Login begun',
     logged_out: 'Logout',
+    organisation_founded: 'Organisation founded',
     operator_added: 'Operator added',
     operator_changed: 'Operator changed',
     order_answered: 'Order answered',
@@ -110,5 +112,7 @@ export const audit = {
     trail_begun: 'Trail begun',
     trail_disagreed: 'Trail found changed',
     trail_key_changed: 'Signing key changed',
+    venue_added: 'Venue added',
+    venue_renamed: 'Venue renamed',
   } as Record<string, string>,
 };

@@ -342,8 +342,8 @@ export const operators = {
   tokenOnce: 'Copy it now: it is shown this once.',
   tokenUse: 'The program sends it as',
   tokenRevoke: 'Take back',
-  tokenRevokeOf: (name: string) => `Take the token back: ${name}`,
-  tokenRevokeTitle: (name: string) => `Take the token back: ${name}?`,
+  tokenRevokeOf: (name: string) => `Take back the token: ${name}`,
+  tokenRevokeTitle: (name: string) => `Take back the token: ${name}?`,
   tokenRevokeNote:
     'The program that uses it is turned away at once, and what it has open ends. There is no undo.',
   tokenRevoked: 'The token is good no more',
