@@ -12,7 +12,7 @@ use crate::uplink::link::{Stream, Target, connect_tls};
 use anyhow::{Context as _, Result, bail};
 use deckport_protocol::address::{Address, Transport};
 use deckport_protocol::joining::{Join, Joined, Renew};
-use deckport_protocol::{ErrorCode, Pin};
+use deckport_protocol::{ErrorCode, Pin, tls};
 use rcgen::{CertificateParams, KeyPair};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -53,7 +53,7 @@ pub fn enrol(plan: &Plan) -> Result<Added> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Looks at its key; nothing is sent yet.
-        drop(connect(&address, pin).await?);
+        drop(connect(&address, pin, None).await?);
         eprintln!("The collector at {} has the expected key.", address.authority());
         let known = match plan.code_file {
             // Who brings a code wants it used.
@@ -78,7 +78,11 @@ pub fn enrol(plan: &Plan) -> Result<Added> {
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 request,
             };
-            let stream = connect(&address, pin).await?;
+            // A console that is in already shows that it is it.
+            let before = Identity::load(state.root()).ok().flatten();
+            let before = before.filter(|known| may_stay(known, (&address, pin), None));
+            let shown = before.and_then(|known| known.shown().ok());
+            let stream = connect(&address, pin, shown).await?;
             match post::<_, Joined>(stream, &address.authority(), "/api/v1/join", &join).await {
                 Ok(joined) => break (joined, key),
                 Err(AskError::Refused(refusal))
@@ -126,8 +130,8 @@ fn may_stay(known: &Identity, (address, pin): (&Address, Pin), name: Option<&str
     known.is_of(address) && known.pins.contains(&pin) && name.is_none_or(|name| name == known.name)
 }
 
-async fn connect(address: &Address, pin: Pin) -> Result<Stream> {
-    Ok(Stream::Left(connect_tls(address, &[pin], None).await?))
+async fn connect(address: &Address, pin: Pin, shown: Option<tls::Identity>) -> Result<Stream> {
+    Ok(Stream::Left(connect_tls(address, &[pin], shown).await?))
 }
 
 /// Gets a new certificate for a new key, if it is time to (or at once). True: it did.

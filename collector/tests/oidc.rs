@@ -369,10 +369,16 @@ async fn a_provider_may_bring_people_in_and_say_what_they_may_do_at_most() {
     )
     .await;
     groups(&["floor"]);
+    provider.says(|says| says.more["auth_time"] = now().into());
     let token = log_in(&collector, &provider).await.unwrap()["token"].as_str().unwrap().to_owned();
     let (_, _, me) = ask(&collector, Some(&token), "GET", "/api/v1/me", None).await;
     assert_eq!(me["role"], "operator");
     assert_eq!(ask(&collector, Some(&token), "GET", "/api/v1/operators", None).await.0, 403);
+    // Nor does a token get around that.
+    let asked = |role: &str| json!({ "name": "x", "role": role, "ttl_s": 3600 });
+    let path = "/api/v1/api-tokens";
+    assert_eq!(ask(&collector, Some(&token), "POST", path, Some(asked("admin"))).await.0, 403);
+    assert_eq!(ask(&collector, Some(&token), "POST", path, Some(asked("operator"))).await.0, 201);
     collector.shutdown().await.unwrap();
 }
 

@@ -162,11 +162,110 @@ async fn guessing_is_slowed_down() {
     let answers = futures_util::future::join_all(guesses).await;
     let looked_at = answers.iter().filter(|answer| **answer == refused("login_refused")).count();
     assert!(looked_at <= 5, "{looked_at} of nine guesses were looked at: {answers:?}");
-    assert_eq!(log_in(&collector, "ada", json!({})).await, Err((429, "rate_exceeded".into())));
+    for typed in ["ada", " ada", "ADA\t", "  Ada  "] {
+        let late = log_in(&collector, typed, json!({})).await;
+        assert_eq!(late, Err((429, "rate_exceeded".into())), "`{typed}` is the same login");
+    }
     let wait = retry_after(&collector, &json!({ "login": "ada", "password": PASSWORD })).await;
     assert!((1..=900).contains(&wait), "a page can count down: {wait}");
     clock.0.fetch_add(901_000_000, Ordering::Relaxed);
     assert!(log_in(&collector, "ada", json!({})).await.is_ok());
+}
+
+/// Comparing and making passwords takes long; what an admin does meanwhile stands.
+#[tokio::test]
+async fn a_change_of_ones_own_undoes_nothing_of_an_admins() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    for number in 0..12 {
+        let login = format!("eve{number}");
+        let path = format!(
+            "/api/v1/operators/{}",
+            add(&collector, &login, "operator").await["id"].as_str().unwrap()
+        );
+        let token = log_in(&collector, &login, json!({})).await.unwrap();
+        let words = json!({ "old": PASSWORD, "new": "three kind mice" });
+        let own = ask(&collector, Some(&token), "PUT", "/api/v1/me/password", Some(words));
+        let fields = json!({ "login": login, "name": login, "role": "viewer", "disabled": true });
+        let admins = async {
+            tokio::time::sleep(std::time::Duration::from_millis(number)).await;
+            ask(&collector, Some(collector.token()), "PUT", &path, Some(fields)).await
+        };
+        let (_, (status, _)) = tokio::join!(own, admins);
+        assert_eq!(status, 200);
+        let (_, all) =
+            ask(&collector, Some(collector.token()), "GET", "/api/v1/operators", None).await;
+        let all = all["operators"].as_array().unwrap();
+        let eve = all.iter().find(|one| one["login"] == login).unwrap();
+        assert!(!eve["disabled_at"].is_null() && eve["role"] == "viewer", "{number} ms: {eve}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_changes_at_once_the_second_knows_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let token = || Some(collector.token());
+    let (ada, bob) = (add(&collector, "ada", "admin").await, add(&collector, "bob", "admin").await);
+    let demote = |who: &Value| {
+        let path = format!("/api/v1/operators/{}", who["id"].as_str().unwrap());
+        let fields = json!({ "login": who["login"], "name": "x", "role": "viewer" });
+        let collector = &collector;
+        async move { ask(collector, token(), "PUT", &path, Some(fields)).await.0 }
+    };
+    let (one, two) = tokio::join!(demote(&ada), demote(&bob));
+    assert_eq!(one.min(two), 200);
+    assert_eq!(one.max(two), 400, "one admin stays");
+    let add = |login: &str| {
+        let fields = json!({ "login": login, "name": "x", "role": "viewer", "password": PASSWORD });
+        let collector = &collector;
+        async move { ask(collector, token(), "POST", "/api/v1/operators", Some(fields)).await.0 }
+    };
+    let (one, two) = tokio::join!(add("casey"), add("CASEY"));
+    assert_eq!((one.min(two), one.max(two)), (201, 400), "they could not be told apart");
+}
+
+/// A ticket is bought with a session and ends with it; it buys nothing itself.
+#[tokio::test]
+async fn a_ticket_outlives_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    add(&collector, "ada", "admin").await;
+    let session = log_in(&collector, "ada", json!({})).await.unwrap();
+    let buy = async || {
+        let bought = ask(&collector, Some(&session), "POST", "/api/v1/tickets", None).await.1;
+        bought["ticket"].as_str().unwrap().to_owned()
+    };
+    let with = async |method: &str, route: &str, ticket: &str| {
+        ask(&collector, None, method, &format!("{route}?ticket={ticket}"), None).await.0
+    };
+    assert_eq!(with("GET", "/api/v1/deployments", &buy().await).await, 200);
+    assert_eq!(with("POST", "/api/v1/tickets", &buy().await).await, 401, "not for another");
+    let body = json!({ "template": "console" });
+    let path = format!("/api/v1/join-tokens?ticket={}", buy().await);
+    assert_eq!(ask(&collector, None, "POST", &path, Some(body)).await.0, 401, "it changes nothing");
+    let late = buy().await;
+    assert_eq!(ask(&collector, Some(&session), "POST", "/api/v1/logout", None).await.0, 204);
+    assert_eq!(with("GET", "/api/v1/deployments", &late).await, 401, "its session has ended");
+}
+
+#[tokio::test]
+async fn a_role_arrives_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let ada = add(&collector, "ada", "viewer").await;
+    let session = log_in(&collector, "ada", json!({})).await.unwrap();
+    let operators =
+        async || ask(&collector, Some(&session), "GET", "/api/v1/operators", None).await.0;
+    assert_eq!(operators().await, 403);
+    let path = format!("/api/v1/operators/{}", ada["id"].as_str().unwrap());
+    for (role, status) in [("admin", 200), ("viewer", 403)] {
+        let fields = json!({ "login": "ada", "name": "Ada", "role": role });
+        add(&collector, &format!("another-{role}"), "admin").await;
+        let token = Some(collector.token());
+        assert_eq!(ask(&collector, token, "PUT", &path, Some(fields)).await.0, 200);
+        assert_eq!(operators().await, status);
+    }
 }
 
 #[tokio::test]
@@ -312,6 +411,18 @@ async fn a_programs_token_allows_what_it_says_and_no_more_than_its_operator() {
         ask(&collector, Some(token), "POST", "/api/v1/join-tokens", Some(body)).await.0,
         403
     );
+    // It stands for no person: it touches neither what lets them in nor what they have open.
+    let (_, all) = ask(&collector, Some(&session), "GET", "/api/v1/sessions", None).await;
+    let all = all["sessions"].as_array().unwrap();
+    let open = all.iter().find(|one| one["own"] == true).unwrap()["id"].as_str().unwrap();
+    let words = json!({ "old": PASSWORD, "new": "three kind mice" });
+    for (method, path, body) in [
+        ("DELETE", format!("/api/v1/sessions/{open}"), None),
+        ("PUT", "/api/v1/me/password".to_owned(), Some(words)),
+        ("POST", "/api/v1/me/second-factor".to_owned(), None),
+    ] {
+        assert_eq!(ask(&collector, Some(token), method, &path, body).await.0, 403, "{path}");
+    }
     let body = json!({ "template": "console" });
     assert_eq!(
         ask(&collector, Some(&session), "POST", "/api/v1/join-tokens", Some(body)).await.0,
@@ -538,6 +649,10 @@ async fn foreign_hosts_and_pages_reach_no_route() {
         "evil.example".to_owned(),
         format!("evil.example:{port}"),
         format!("127.0.0.1.evil.example:{port}"),
+        format!("127.0.0.1:{port}';touch x;'"),
+        "127.0.0.1:1@evil.example".to_owned(),
+        "127.0.0.1:".to_owned(),
+        "127.0.0.1:65536".to_owned(),
     ];
     let origins = [
         "http://evil.example".to_owned(),

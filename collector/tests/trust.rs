@@ -130,12 +130,22 @@ fn request() -> (String, String) {
 }
 
 async fn join(collector: &Collector, code: &str, console_id: ConsoleId) -> Result<Held, String> {
+    join_as(collector, code, console_id, None).await
+}
+
+/// `shown`: what it was given before.
+async fn join_as(
+    collector: &Collector,
+    code: &str,
+    console_id: ConsoleId,
+    shown: Option<&Held>,
+) -> Result<Held, String> {
     let (key, request) = request();
     let asked = json!({
         "code": code, "console_id": console_id, "name": "Bay 12", "agent_version": "test",
         "request": request
     });
-    let (status, answer) = ask(collector, None, Method::POST, "/api/v1/join", asked).await;
+    let (status, answer) = ask(collector, shown, Method::POST, "/api/v1/join", asked).await;
     if status != 201 {
         return Err(answer["error"]["code"].as_str().unwrap_or_default().to_owned());
     }
@@ -282,6 +292,40 @@ async fn a_code_lets_one_console_in_and_no_other() {
     let collector = start_with(dir.path(), &clock).await;
     assert!(join(&collector, &later, ConsoleId::new()).await.is_ok());
     assert_eq!(join(&collector, &kept, ConsoleId::new()).await.map(drop), refused);
+}
+
+/// A console that is in is replaced by itself, or after it was removed: not by whoever knows its id and a code, in its venue or another.
+#[tokio::test]
+async fn a_code_replaces_no_console_that_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let (held, other) = (enrolled(&collector).await, enrolled(&collector).await);
+    let name = json!({ "name": "Hall B" });
+    let (status, hall) = admin(&collector, Method::POST, "/api/v1/venues", name).await;
+    assert_eq!(status, 201, "{hall}");
+    let new_code = async |venue: &str| {
+        code(&collector, json!({ "template": "console", "venue": venue })).await.0
+    };
+    let refused = Some("forbidden".to_owned());
+    for venue in ["My venue", "Hall B"] {
+        let code = new_code(venue).await;
+        assert_eq!(join(&collector, &code, held.console_id).await.err(), refused);
+        let shown = Some(&other);
+        assert_eq!(join_as(&collector, &code, held.console_id, shown).await.err(), refused);
+        standing(&collector, &held).await.unwrap();
+        assert!(join(&collector, &code, ConsoleId::new()).await.is_ok(), "it cost no code");
+    }
+    // Itself it may move.
+    let code = new_code("Hall B").await;
+    let moved = join_as(&collector, &code, held.console_id, Some(&held)).await.unwrap();
+    standing(&collector, &moved).await.unwrap();
+    assert!(standing(&collector, &held).await.is_err());
+    let joined = written(&collector).await;
+    let joined = joined.iter().filter(|entry| entry["action"] == "console_joined");
+    assert_eq!(joined.filter(|entry| entry.to_string().contains("from_venue")).count(), 1);
+    let path = format!("/api/v1/consoles/{}/revoke", moved.console_id);
+    assert_eq!(admin(&collector, Method::POST, &path, Value::Null).await.0, 204);
+    assert!(join(&collector, &new_code("My venue").await, moved.console_id).await.is_ok());
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ fn joined(app: &App, made: Made) -> Joined {
         (status = 403, body = ErrorBody)))]
 pub(super) async fn join(
     State(app): State<App>,
+    Extension(peer): Extension<Peer>,
     Extension(note): Extension<Note>,
     Body(join): Body<Join>,
 ) -> Result<(StatusCode, Json<Joined>), Answer> {
@@ -52,8 +53,12 @@ pub(super) async fn join(
     let now = app.config.clock.now_us();
     note.about("console", join.console_id);
     let pen = note.pen(&app.audit).with("name", name);
-    let joining = app.auth.enrolment.join(&join.code, join.console_id, &join.request, now, pen);
-    let made = joining.await?;
+    let shown = match &peer {
+        Peer::Remote(remote) => remote.console.as_deref(),
+        Peer::Shell => None,
+    };
+    let (id, request) = (join.console_id, &join.request);
+    let made = app.auth.enrolment.join(&join.code, id, shown, request, now, pen).await?;
     let seen = crate::fleet::joined(made.tenant, join.console_id, name, now);
     let write = crate::store::Write { rows: vec![seen], ..Default::default() };
     let written = app.store.writer().write(write).await;

@@ -11,6 +11,7 @@ use super::written::Note;
 use crate::audit::{Entry, Outcome, Who};
 use crate::auth::operators::Identity;
 use crate::auth::{Answer, Peer};
+use crate::places::Network;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, HOST, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -53,9 +54,9 @@ fn no_provider() -> Refusal {
     Refusal::new(ErrorCode::NOT_FOUND, "this collector lets nobody in by a provider's word")
 }
 
-/// The address of whoever asks, as failures are counted by.
+/// Where whoever asks comes from, as failures are counted by.
 pub(super) fn address_of(peer: &Peer) -> String {
-    peer.address().map_or_else(|| "shell".to_owned(), |ip| ip.to_canonical().to_string())
+    peer.address().map_or_else(|| "shell".to_owned(), |ip| Network::of(ip).to_string())
 }
 
 /// Begins a login at the provider.

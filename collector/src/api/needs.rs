@@ -84,12 +84,11 @@ pub(super) fn proof(method: &Method, route: Option<&str>) -> Option<Proof> {
         "/api/v1/me/second-factor/remove" => Some(Proof::Fresh),
         // They ask for the password themselves, or are how it is shown.
         "/api/v1/me/password" | "/api/v1/me/prove" | "/api/v1/me/second-factor" => {
-            Some(Proof::Session)
+            Some(Proof::Person)
         }
         // Whoever suspects something closes it at once.
-        "/api/v1/logout" | "/api/v1/sessions/{id}" | "/api/v1/join-tokens/{id}" => {
-            Some(Proof::Session)
-        }
+        "/api/v1/sessions/{id}" => Some(Proof::Person),
+        "/api/v1/logout" | "/api/v1/join-tokens/{id}" => Some(Proof::Session),
         // Everyday work in a hall: a code lets in a console, which may do nothing but show its own runs.
         "/api/v1/join-tokens"
         | "/api/v1/deployments/{id}/cancel"

@@ -67,7 +67,7 @@ impl From<&Operator> for Person {
             id: operator.id,
             login: operator.login.clone(),
             name: operator.name.clone(),
-            role: operator.roles.values().copied().max().unwrap_or(Role::Viewer),
+            role: operator.highest(),
             everywhere: operator.role_everywhere(),
             venues: operator
                 .roles
@@ -381,6 +381,7 @@ pub(super) struct Access {
     login: String,
     /// What logged in, or what the token is for.
     name: String,
+    /// The most that it allows now.
     role: Role,
     created_at: i64,
     seen_at: i64,
@@ -396,7 +397,7 @@ fn access(grant: &Grant, operator: &Operator, own: Option<Uuid>) -> Access {
         operator_id: operator.id,
         login: operator.login.clone(),
         name: grant.name.clone(),
-        role: grant.role,
+        role: grant.role.min(operator.highest()),
         created_at: grant.created_at,
         seen_at: grant.seen_at,
         expires_at: grant.expires_at,
@@ -498,6 +499,7 @@ pub(super) async fn give_token(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
+    grant: Option<Extension<GrantId>>,
     Body(asked): Body<NewToken>,
 ) -> Result<(StatusCode, Json<GivenToken>), Answer> {
     let now = app.config.clock.now_us();
@@ -506,10 +508,12 @@ pub(super) async fn give_token(
         return Err(bad("a token is good for a minute to a year"));
     }
     let expires_at = now + (asked.ttl_s * 1_000_000).cast_signed();
-    let operators = &app.auth.operators;
-    let given = operators
-        .give_token(own_id(&actor)?, &asked.name, asked.role, now, expires_at, note.pen(&app.audit))
-        .await?;
+    let id = own_id(&actor)?;
+    let Some(Extension(GrantId(by))) = grant else {
+        return Err(bad("this is for sessions: log in"));
+    };
+    let (what, pen) = ((&*asked.name, asked.role), note.pen(&app.audit));
+    let given = app.auth.operators.give_token(id, by, what, now, expires_at, pen).await?;
     let access = access(&given.grant, &given.operator, None);
     Ok((StatusCode::CREATED, Json(GivenToken { token: given.secret, access })))
 }

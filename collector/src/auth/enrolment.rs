@@ -217,11 +217,13 @@ impl Enrolment {
         Ok(true)
     }
 
-    /// Lets a console in that knows a code.
+    /// Lets a console in that knows a code. One that is in already is replaced by none but itself: by whoever holds its key (`shown`),
+    /// or, where that was copied, with a code of its own venue.
     pub async fn join(
         &self,
         code: &str,
         console: ConsoleId,
+        shown: Option<&ConsoleCertificate>,
         request_pem: &str,
         now_us: i64,
         pen: Pen<'_>,
@@ -231,22 +233,32 @@ impl Enrolment {
         // Before the code is used up: a request that cannot be signed should not cost one.
         let signed =
             self.authority.sign(request_pem, console, seconds(now_us), seconds(ends_at))?;
-        let token = {
+        let (token, before) = {
             let mut state = self.state();
             let standing =
                 state.roll.get(console).filter(|known| known.standing != Standing::Revoked);
-            let known = standing.map(|known| known.tenant);
+            let known = standing.map(|known| (known.tenant, known.standing));
             let mut tokens = state.tokens.values_mut();
             let token = tokens.find(|token| token.hash == hash).ok_or_else(unknown)?;
             token.check(now_us)?;
             // A console of somebody else's is not taken over with a code of one's own.
-            if known.is_some_and(|known| known.organisation_id != token.tenant.organisation_id) {
+            let belongs = known.map(|(known, _)| known.organisation_id);
+            if belongs.is_some_and(|known| known != token.tenant.organisation_id) {
                 let text =
                     "this console belongs to another organisation, which must remove it first";
                 return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
             }
+            let is_itself = shown.is_some_and(|shown| shown.console_id == console);
+            let may = known.is_none_or(|(known, standing)| {
+                is_itself || standing == Standing::Locked && known == token.tenant
+            });
+            if !may {
+                let text = "a console with this id is in already, and this one did not show its key: an operator \
+                            removes that one first (Fleet, Remove), then the code adds this one";
+                return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
+            }
             token.uses += 1;
-            token.clone()
+            (token.clone(), known.map(|(known, _)| known))
         };
         let number = self.next_number(console);
         let tenant = token.tenant;
@@ -279,6 +291,10 @@ impl Enrolment {
         ];
         let pen = pen.about("console", console).with("join_token", token.id.to_string());
         let pen = pen.with("template", token.template.as_str()).with("key", signed.key.to_string());
+        let pen = match before {
+            Some(before) => pen.with("from_venue", before.venue_id.to_string()),
+            None => pen,
+        };
         if let Err(error) = pen.write(Write { statements, ..Write::default() }).await {
             // Nobody came in with it.
             if let Some(token) = self.state().tokens.get_mut(&token.id) {

@@ -110,6 +110,8 @@ pub(super) type Needs = fn(&Method, Option<&str>, &str) -> Need;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     Session,
+    /// A session suffices, a program's token does not.
+    Person,
     Fresh,
 }
 
@@ -138,7 +140,7 @@ impl Guarded {
         let local = ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned);
         let named = names.iter().map(|name| match name.parse::<std::net::Ipv6Addr>() {
             Ok(address) => format!("[{address}]"),
-            Err(_) => without_port(name).to_owned(),
+            Err(_) => name_of(name).unwrap_or(name).to_owned(),
         });
         local.into_iter().chain(named).collect()
     }
@@ -152,9 +154,10 @@ impl Guarded {
             let host = hosts.next().and_then(|host| host.to_str().ok());
             let at = SocketAddr::new(remote.at.ip().to_canonical(), remote.at.port()).to_string();
             let ours = |host: &&str| {
-                let name = without_port(host);
-                self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
-                    || without_port(&at) == name
+                name_of(host).is_some_and(|name| {
+                    self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+                        || name_of(&at) == Some(name)
+                })
             };
             let Some(host) = host.filter(ours).filter(|_| hosts.next().is_none()) else {
                 return Err(nobody(Refusal::new(
@@ -194,11 +197,14 @@ impl Guarded {
             if let Err(refusal) = need.demand(&asking.actor) {
                 return Err((refusal, Some(asking.actor)));
             }
-            if matches!(asking.actor, Actor::Operator { .. })
-                && (self.proofs)(&parts.method, matched) != Some(Proof::Session)
-            {
+            if matches!(asking.actor, Actor::Operator { .. }) {
                 let proved = asking.grant.map_or(Proved::Never, |(_, proved)| proved);
-                if let Err(refusal) = proved.demand(now_us, self.proof_for) {
+                let shown = match (self.proofs)(&parts.method, matched) {
+                    Some(Proof::Session) => Ok(()),
+                    Some(Proof::Person) => proved.demand_person(),
+                    Some(Proof::Fresh) | None => proved.demand(now_us, self.proof_for),
+                };
+                if let Err(refusal) = shown {
                     return Err((refusal, Some(asking.actor)));
                 }
             }
@@ -249,11 +255,15 @@ impl Guarded {
     }
 }
 
-/// The name of a Host header.
-fn without_port(host: &str) -> &str {
+/// The name of a Host header; none where what stands behind it is no port. Scripts and addresses are made with the header, so nothing
+/// else may stand in it.
+fn name_of(host: &str) -> Option<&str> {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        Some(_) | None => host,
+        Some((name, port)) if !port.contains(']') => {
+            let digits = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
+            (digits && port.parse::<u16>().is_ok()).then_some(name)
+        }
+        Some(_) | None => Some(host),
     }
 }
 

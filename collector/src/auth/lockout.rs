@@ -3,6 +3,7 @@
 //! Failures are counted by login and by address. From the fifth on each costs a wait that doubles, up to a quarter of an hour; a
 //! success forgets those of the login. By address the allowance is larger: a venue's people share one.
 
+use super::operators::normal;
 use std::collections::HashMap;
 
 const FREE_BY_LOGIN: u32 = 4;
@@ -27,7 +28,7 @@ struct Failures {
 }
 
 fn keys(login: &str, address: &str) -> [(String, u32); 2] {
-    let login = (format!("login {}", login.to_lowercase()), FREE_BY_LOGIN);
+    let login = (format!("login {}", normal(login)), FREE_BY_LOGIN);
     [login, key_of(address)]
 }
 
@@ -134,7 +135,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..14 {
             lockout.failed("Ada", "10.0.0.1", now);
-            let wait = lockout.wait("ada", "10.0.0.9", now);
+            let wait = lockout.wait(" ada\t", "10.0.0.9", now);
             waits.push(wait / 1_000_000);
             now += wait;
         }

@@ -11,6 +11,7 @@
 //!   against what the route needs.
 //! * Every request over the network names a Host of ours; where an Origin is stated it is one of ours; where a
 //!   page could open a socket (upgrade) without a bearer token an Origin must be stated.
+//! * A ticket opens one socket or download, and ends with what it was bought with: it buys no other.
 //! * Tokens are compared in constant time and are never logged.
 
 pub mod acme;
@@ -45,6 +46,7 @@ pub use tickets::Tickets;
 pub use tls::{ConsoleCertificate, server as tls_server};
 pub use venues::Venues;
 
+use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use base64::Engine as _;
@@ -82,6 +84,10 @@ impl Pass {
     pub async fn ended(&self) -> Refusal {
         self.0.cancelled().await;
         Refusal::new(ErrorCode::REVOKED, "what this connection was let in with was taken back")
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.0.is_cancelled()
     }
 
     /// What was let in with it ends.
@@ -166,10 +172,15 @@ impl Auth {
         }
         let ticket = parts.uri.query().into_iter().flat_map(|query| query.split('&'));
         if let Some(ticket) = ticket.filter_map(|pair| pair.strip_prefix("ticket=")).next() {
+            if parts.method != Method::GET {
+                let text =
+                    "a ticket is for one socket or download; ask with what it was bought with";
+                return Err(Refusal::new(ErrorCode::UNAUTHENTICATED, text));
+            }
             let (actor, pass) = self.tickets.redeem(ticket, now_us).ok_or_else(|| {
                 Refusal::new(
                     ErrorCode::UNAUTHENTICATED,
-                    "the ticket is unknown, used or expired; ask for a new one",
+                    "the ticket is unknown, used, expired or taken back; ask for a new one",
                 )
             })?;
             return Ok(Asking { actor, credential: Credential::Ticket, pass, grant: None });

@@ -30,10 +30,12 @@ impl Tickets {
         Some((ticket, expires))
     }
 
-    /// The actor that the ticket was issued to, and by when it ends; the ticket is gone afterwards.
+    /// The actor that the ticket was issued to, and what ends when it is taken back; the ticket is gone afterwards. None, too, where it
+    /// was taken back meanwhile.
     pub fn redeem(&self, ticket: &str, now_us: i64) -> Option<(Actor, Pass)> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        let issued = issued.remove(ticket).filter(|(.., expires)| *expires > now_us);
+        let good = |(_, pass, expires): &(_, Pass, i64)| *expires > now_us && !pass.has_ended();
+        let issued = issued.remove(ticket).filter(good);
         issued.map(|(actor, pass, _)| (actor, pass))
     }
 }
@@ -42,6 +44,17 @@ impl Tickets {
 mod tests {
     use super::*;
     use deckport_protocol::Scope;
+
+    #[test]
+    fn a_ticket_ends_with_what_it_was_bought_with() {
+        let tickets = Tickets::default();
+        let pass = Pass::default();
+        let mut issue = || tickets.issue(Actor::Shell { scope: Scope::SOLE }, pass.clone(), 0);
+        let (first, second) = (issue().unwrap().0, issue().unwrap().0);
+        assert!(tickets.redeem(&first, 1).is_some());
+        pass.end();
+        assert!(tickets.redeem(&second, 1).is_none());
+    }
 
     #[test]
     fn tickets_expire_and_are_bounded() {

@@ -21,13 +21,14 @@ mod turns;
 mod watched;
 
 pub use files::{allow_files, within};
+pub use ledger::Network;
 pub use turns::Turns;
 pub use watched::Watched;
 
 use crate::config::Bounds;
 use crate::metrics::Metrics;
 use deckport_protocol::{Actor, ErrorCode, Refusal};
-use ledger::{Full, Holder, Id, Ledger, Network};
+use ledger::{Full, Holder, Id, Ledger};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,9 +6,9 @@
 //! What must hold: nobody comes in whom no admin has added, unless this collector was told to take them in; an address that the provider
 //! has not verified finds nobody; a provider's word gives an operator no more than their role here.
 
-use super::{
-    GrantKind, Granted, Operator, OperatorError, Operators, State, bad, client_name, insert,
-};
+use super::grants::{client_name, insert};
+use super::people::{fit_login, fit_name};
+use super::{GrantKind, Granted, Operator, OperatorError, Operators, State, bad};
 use crate::audit::Pen;
 use crate::store::{Statement, Write};
 use deckport_protocol::{ErrorCode, OperatorId, Refusal, Role, Scope};
@@ -113,7 +113,7 @@ impl Operators {
         pen: Pen<'a>,
     ) -> Result<Granted, OperatorError> {
         // One after the other: two at once are not both taken in.
-        let _turn = self.entering.lock().await;
+        let turn = self.turn().await;
         let found = self.state().find(identity)?.cloned();
         let (operator, is_stranger) = match (found, create) {
             (Some(operator), _) => (operator, false),
@@ -124,8 +124,7 @@ impl Operators {
             let text = "this operator was shut out; an admin lets them in again";
             return Err(Refusal::new(ErrorCode::LOGIN_REFUSED, text).into());
         }
-        let own = operator.roles.values().copied().max().unwrap_or(Role::Viewer);
-        let role = identity.most.map_or(own, |most| own.min(most));
+        let role = identity.most.unwrap_or(Role::Admin);
         let name = client_name(client);
         let expires_at = now_us + SESSION_US;
         let (secret, mut grant) =
@@ -139,7 +138,7 @@ impl Operators {
         };
         if is_stranger {
             let pen = whom(added).with("role", granted.grant.role.to_string());
-            self.store_operator(operator, None, false, pen).await?;
+            self.store_operator(&turn, operator, None, false, pen).await?;
         }
         let mut statements = vec![insert(&granted.grant)];
         let key = (identity.issuer.clone(), identity.subject.clone());
@@ -175,12 +174,12 @@ impl Operators {
         now_us: i64,
     ) -> Result<Operator, OperatorError> {
         let email = identity.verified().ok_or_else(|| unknown(identity))?;
-        let login = super::fit_login(email)?;
+        let login = fit_login(email)?;
         if self.state().by_login(&login).is_some() {
             // Somebody whom the provider knows otherwise.
             return Err(unknown(identity).into());
         }
-        let name = identity.name.as_deref().and_then(|name| super::fit_name(name).ok());
+        let name = identity.name.as_deref().and_then(|name| fit_name(name).ok());
         Ok(Operator {
             id: OperatorId::new(),
             organisation_id: Scope::SOLE.organisation_id,

@@ -35,11 +35,18 @@ impl Proved {
             Self::Never => Err(never()),
         }
     }
+
+    /// What to say to a program that does what only people do.
+    pub fn demand_person(self) -> Result<(), Refusal> {
+        match self {
+            Self::At(_) => Ok(()),
+            Self::Never => Err(never()),
+        }
+    }
 }
 
 fn never() -> Refusal {
-    let text =
-        "this is for people, who log in and prove that it is they: a program's token does not do";
+    let text = "this is for people, who log in: a program's token does not do";
     Refusal::new(ErrorCode::FORBIDDEN, text)
 }
 
