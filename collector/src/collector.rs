@@ -371,7 +371,7 @@ fn say_where(config: &Config, address: SocketAddr) {
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
     let text = format!("https://{}\n", SocketAddr::new(ip, address.port()));
-    if let Err(error) = std::fs::write(config.data_dir.join("address"), text) {
+    if let Err(error) = crate::store::put_private(&config.data_dir.join("address"), &text) {
         tracing::warn!(%error, "where this collector is could not be written");
     }
 }

@@ -7,7 +7,7 @@ mod support;
 
 use deckport_collector::check::check;
 use deckport_collector::config::{Config, Database};
-use deckport_collector::deployment::{Arrived, Deployments};
+use deckport_collector::deployment::{Arrived, Delivery, Deployments};
 use deckport_collector::log::{Direction, Log, StreamKey, Target, Wanted};
 use deckport_collector::metrics::Metrics;
 use deckport_collector::query::{Query, RowView, RunFacts, RunOutcome, Simplified};
@@ -490,7 +490,7 @@ async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) 
     let claimed = log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, 1, 0).await;
     let entry = opened.deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
     let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
-    let (link, _orders) = entry.claim(1, 0, why).unwrap();
+    let (link, _orders) = entry.claim(Delivery::Console, 1, 0, why).unwrap();
     let last = *lines.end();
     for first in lines.step_by(10) {
         let bytes = run.batch(first..=last.min(first + 9));
@@ -569,7 +569,7 @@ async fn model(
             log.claim(Tenant::SOLE, hello.deployment_id, hello.stream_id, incarnation, 0).await;
         let entry = deployments.open_stream(claimed.unwrap(), hello).await.unwrap();
         let why = Refusal::new(ErrorCode::SUPERSEDED, "later");
-        let (link, _orders) = entry.claim(incarnation, 0, why).unwrap();
+        let (link, _orders) = entry.claim(Delivery::Console, incarnation, 0, why).unwrap();
         assert_eq!(entry.durable().seq, (records.len() - rest.len()) as u64);
         loop {
             let (size, restart) = cuts.next().unwrap();

@@ -127,6 +127,9 @@ pub(super) async fn login(
     let address = address_of(&peer);
     let now = app.config.clock.now_us();
     note.about("login", &login.login);
+    if let Some(organisation) = app.auth.operators.organisation_of(&login.login) {
+        note.concerning(Scope::all(organisation));
+    }
     let granted = app.auth.operators.log_in(&login, &address, now, note.pen(&app.audit)).await;
     let granted = granted.map_err(not_let_in)?;
     tracing::info!(operator.id = %granted.operator.id, "an operator logged in");
@@ -273,12 +276,14 @@ pub(super) async fn take_second_factor(
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
     Extension(peer): Extension<Peer>,
+    grant: Option<Extension<GrantId>>,
     Body(asked): Body<ConfirmedFactor>,
 ) -> Result<StatusCode, Response> {
-    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let grant = grant.map(|Extension(GrantId(id))| id);
+    let who = (own_id(&actor).map_err(Answer::into_response)?, grant);
     let (from, pen) = ((&*address_of(&peer), app.config.clock.now_us()), note.pen(&app.audit));
     let shown = (&*asked.secret, &*asked.code);
-    let taken = app.auth.operators.take_second_factor(id, &asked.password, shown, from, pen);
+    let taken = app.auth.operators.take_second_factor(who, &asked.password, shown, from, pen);
     taken.await.map_err(not_let_in)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -296,11 +301,13 @@ pub(super) async fn drop_second_factor(
     Extension(actor): Extension<Actor>,
     Extension(note): Extension<Note>,
     Extension(peer): Extension<Peer>,
+    grant: Option<Extension<GrantId>>,
     Body(asked): Body<WithPassword>,
 ) -> Result<StatusCode, Response> {
-    let id = own_id(&actor).map_err(Answer::into_response)?;
+    let grant = grant.map(|Extension(GrantId(id))| id);
+    let who = (own_id(&actor).map_err(Answer::into_response)?, grant);
     let (from, pen) = ((&*address_of(&peer), app.config.clock.now_us()), note.pen(&app.audit));
-    let dropped = app.auth.operators.drop_second_factor(id, &asked.password, from, pen);
+    let dropped = app.auth.operators.drop_second_factor(who, &asked.password, from, pen);
     dropped.await.map_err(not_let_in)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -15,7 +15,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use deckport_protocol::Actor;
+use deckport_protocol::{Actor, Scope};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +43,10 @@ impl Note {
 
     pub(super) fn with(&self, name: &str, value: impl Into<serde_json::Value>) {
         self.change(|entry| entry.with(name, value));
+    }
+
+    pub(super) fn concerning(&self, scope: Scope) {
+        self.change(|entry| entry.concerning(scope));
     }
 
     fn entry(&self) -> Entry {

@@ -47,13 +47,6 @@ pub enum Who {
 }
 
 impl Who {
-    fn scope(&self) -> Scope {
-        match self {
-            Self::Known(actor) => actor.scope(),
-            Self::Stranger => Scope::SOLE,
-        }
-    }
-
     fn text(&self) -> String {
         match self {
             Self::Known(actor) => serde_json::to_string(actor).unwrap_or_default(),
@@ -73,6 +66,8 @@ pub struct Subject {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub(super) who: Who,
+    /// Whose business a stranger's doing is, where that shows.
+    pub(super) concerns: Option<Scope>,
     pub(super) address: Option<IpAddr>,
     pub(super) action: Cow<'static, str>,
     pub(super) subject: Option<Subject>,
@@ -85,6 +80,7 @@ impl Entry {
     pub fn new(who: Who, action: impl Into<Cow<'static, str>>) -> Self {
         Self {
             who,
+            concerns: None,
             address: None,
             action: action.into(),
             subject: None,
@@ -127,6 +123,20 @@ impl Entry {
         self
     }
 
+    /// Whose trail it stands in where no actor says so.
+    #[must_use]
+    pub const fn concerning(mut self, scope: Scope) -> Self {
+        self.concerns = Some(scope);
+        self
+    }
+
+    fn scope(&self) -> Scope {
+        match &self.who {
+            Who::Known(actor) => actor.scope(),
+            Who::Stranger => self.concerns.unwrap_or(Scope::SOLE),
+        }
+    }
+
     /// The same, done by this actor.
     #[must_use]
     pub fn by_whom(mut self, actor: &Actor) -> Self {
@@ -149,7 +159,7 @@ impl Entry {
 
     /// The entry as it stands in the chain, behind `previous`.
     pub(super) fn stored(&self, position: u64, at: i64, previous: &Hash) -> Stored {
-        let scope = self.who.scope();
+        let scope = self.scope();
         let mut detail = serde_json::to_string(&self.detail).unwrap_or_default();
         if detail.len() > DETAIL_BYTES {
             detail = r#"{"left_out":true}"#.to_owned();

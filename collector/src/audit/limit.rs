@@ -2,6 +2,7 @@
 //! count is an entry too.
 
 use super::entry::{Entry, Outcome, Who};
+use deckport_protocol::Actor;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,12 +12,38 @@ const ALL: u32 = 20;
 /// Actors and addresses that are told apart; those beyond share one count.
 const APART: usize = 1024;
 
+/// Of what together there is only so much: who knocks without any credential must not keep out of the trail who tries one, nor these what
+/// those do who were let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    People,
+    Consoles,
+    /// A password, a code, a certificate that does not count.
+    Tries,
+    /// Requests with nothing.
+    Knocks,
+}
+
+impl Class {
+    const COUNT: usize = 4;
+
+    fn of(entry: &Entry) -> Self {
+        match &entry.who {
+            Who::Known(Actor::Console { .. }) => Self::Consoles,
+            Who::Known(_) => Self::People,
+            Who::Stranger if entry.action == "request_denied" => Self::Knocks,
+            Who::Stranger => Self::Tries,
+        }
+    }
+}
+
 /// Each of these has its own bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sort {
     who: Who,
     address: Option<IpAddr>,
     outcome: Outcome,
+    knocks: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +58,8 @@ struct Window {
 pub(super) struct Limiter {
     most: u32,
     windows: HashMap<Sort, Window>,
-    /// All that were written in this minute.
-    all: Window,
+    /// All that were written in this minute, by class.
+    all: [Window; Class::COUNT],
     over: Vec<Entry>,
 }
 
@@ -53,31 +80,34 @@ fn past(window: &Window, now_us: i64) -> bool {
 
 impl Limiter {
     pub(super) fn new(most: u32) -> Self {
-        let all = Window { since: 0, written: 0, left_out: 0 };
+        let all = [Window { since: 0, written: 0, left_out: 0 }; Class::COUNT];
         Self { most, windows: HashMap::new(), all, over: Vec::new() }
     }
 
     /// Whether one more of this sort is written down; if not, it is counted.
     pub(super) fn admit(&mut self, entry: &Entry, now_us: i64) -> bool {
         let fresh = Window { since: now_us, written: 0, left_out: 0 };
-        if past(&self.all, now_us) {
-            self.all = fresh;
+        let class = Class::of(entry);
+        if past(&self.all[class as usize], now_us) {
+            self.all[class as usize] = fresh;
         }
         let mut sort = Sort {
             who: entry.who.clone(),
             address: entry.address.map(network),
             outcome: entry.outcome,
+            knocks: class == Class::Knocks,
         };
         if self.windows.len() >= APART && !self.windows.contains_key(&sort) {
-            sort = Sort { who: Who::Stranger, address: None, outcome: entry.outcome };
+            sort = Sort { who: Who::Stranger, address: None, ..sort };
         }
         if self.windows.get(&sort).is_some_and(|window| past(window, now_us)) {
             self.end(&sort);
         }
         let window = self.windows.entry(sort).or_insert(fresh);
-        if window.written < self.most && self.all.written < self.most.saturating_mul(ALL) {
+        let all = &mut self.all[class as usize];
+        if window.written < self.most && all.written < self.most.saturating_mul(ALL) {
             window.written += 1;
-            self.all.written += 1;
+            all.written += 1;
             true
         } else {
             window.left_out += 1;
@@ -131,6 +161,17 @@ mod tests {
         assert_eq!(counted.len(), 1, "one entry for the rest");
         assert_eq!(counted[0].detail["count"], 7);
         assert!(limiter.admit(&denial("192.0.2.1"), at + MINUTE_US), "a new minute");
+    }
+
+    #[test]
+    fn who_only_knocks_keeps_no_try_out_of_the_trail() {
+        let mut limiter = Limiter::new(3);
+        for number in 0..1000u32 {
+            let address = std::net::Ipv4Addr::from(number);
+            limiter.admit(&denial(&address.to_string()), 0);
+        }
+        let login = Entry::new(Who::Stranger, "logged_in").from("192.0.2.1".parse().ok());
+        assert!(limiter.admit(&login.ended(Outcome::Denied), 0));
     }
 
     #[test]

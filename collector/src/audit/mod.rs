@@ -45,8 +45,8 @@ use crate::config::{Clock, Config};
 use crate::store::{
     Guard, Permit, ReadError, Row, Statement, Store, Table, Value, Write, WriteError,
 };
-use deckport_protocol::Actor;
 use deckport_protocol::console::Checkpoint;
+use deckport_protocol::{Actor, Scope};
 use files::Files;
 use limit::Limiter;
 use signing::{Hash, Key, NOTHING, PublicKey, unhex};
@@ -562,6 +562,13 @@ impl<'a> Pen<'a> {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.entry = self.entry.with(name, value);
+        self
+    }
+
+    /// See [`Entry::concerning`].
+    #[must_use]
+    pub fn concerning(mut self, scope: Scope) -> Self {
+        self.entry = self.entry.concerning(scope);
         self
     }
 

@@ -176,6 +176,7 @@ impl Enrolment {
             },
         ];
         let pen = pen.about("join_token", token.id).with("template", template);
+        let pen = pen.with("venue", tenant.venue_id.to_string());
         let pen = pen.with("uses", uses).with("expires_at", expires_at);
         pen.write(Write { statements, ..Write::default() }).await?;
         let mut state = self.state();
@@ -235,22 +236,28 @@ impl Enrolment {
             self.authority.sign(request_pem, console, seconds(now_us), seconds(ends_at))?;
         let (token, before) = {
             let mut state = self.state();
-            let standing =
-                state.roll.get(console).filter(|known| known.standing != Standing::Revoked);
-            let known = standing.map(|known| (known.tenant, known.standing));
+            let known = state.roll.get(console).map(|known| (known.tenant, known.standing));
+            // Of the certificates that it was given the last two are its own; an older one may be a copy, one that is not known was
+            // given by this collector before it was restored from a backup.
+            let issued = state.roll.get(console).map(|known| &*known.issued).unwrap_or_default();
+            let is_itself = shown.is_some_and(|shown| {
+                let at = issued.iter().rposition(|issued| issued.serial == shown.serial);
+                shown.console_id == console && at.is_none_or(|at| at + 2 >= issued.len())
+            });
             let mut tokens = state.tokens.values_mut();
             let token = tokens.find(|token| token.hash == hash).ok_or_else(unknown)?;
             token.check(now_us)?;
             // A console of somebody else's is not taken over with a code of one's own.
             let belongs = known.map(|(known, _)| known.organisation_id);
             if belongs.is_some_and(|known| known != token.tenant.organisation_id) {
-                let text =
-                    "this console belongs to another organisation, which must remove it first";
+                let text = "this console is another organisation's; without its state directory it is a new one";
                 return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
             }
-            let is_itself = shown.is_some_and(|shown| shown.console_id == console);
-            let may = known.is_none_or(|(known, standing)| {
-                is_itself || standing == Standing::Locked && known == token.tenant
+            let may = known.is_none_or(|(known, standing)| match standing {
+                Standing::Revoked => true,
+                Standing::Enrolled => is_itself,
+                // The key may be in two hands: somebody who knows the venue lets it in again.
+                Standing::Locked => known == token.tenant,
             });
             if !may {
                 let text = "a console with this id is in already, and this one did not show its key: an operator \
@@ -289,7 +296,9 @@ impl Enrolment {
             },
             insert(console, number, &signed, ends_at),
         ];
-        let pen = pen.about("console", console).with("join_token", token.id.to_string());
+        let pen = pen.concerning(tenant.into()).about("console", console);
+        let pen = pen.with("join_token", token.id.to_string());
+        let pen = pen.with("venue", tenant.venue_id.to_string());
         let pen = pen.with("template", token.template.as_str()).with("key", signed.key.to_string());
         let pen = match before {
             Some(before) => pen.with("from_venue", before.venue_id.to_string()),

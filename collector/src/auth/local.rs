@@ -2,7 +2,11 @@
 
 use super::files;
 use sha2::{Digest as _, Sha256};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+/// Fewer letters can be guessed.
+const SHORTEST: usize = 32;
 
 /// Why the token could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +15,14 @@ pub enum TokenError {
     File { path: PathBuf, source: std::io::Error },
     #[error("the token file {path} holds no token")]
     Empty { path: PathBuf },
+    #[error(
+        "others on this machine can write into {path}, so its token may be theirs: delete it, and the next start makes another"
+    )]
+    Open { path: PathBuf },
+    #[error(
+        "the token in {path} is too short to be one: delete it, and the next start makes another"
+    )]
+    Weak { path: PathBuf },
     #[error("the system gave no random bytes")]
     Random,
 }
@@ -32,7 +44,21 @@ impl LocalToken {
     pub fn open(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::File { path: path.to_owned(), source };
         let token = match std::fs::read_to_string(path) {
-            Ok(token) => token.trim().to_owned(),
+            Ok(token) => {
+                let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+                if mode & 0o022 != 0 {
+                    return Err(TokenError::Open { path: path.to_owned() });
+                }
+                if mode & 0o007 != 0 {
+                    tracing::warn!(
+                        path = %path.display(),
+                        "everybody on this machine could read the token; now only its owner can. If somebody may have, delete it and start again"
+                    );
+                    let own = std::fs::Permissions::from_mode(0o600);
+                    std::fs::set_permissions(path, own).map_err(failed)?;
+                }
+                token.trim().to_owned()
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let token = super::random_token().ok_or(TokenError::Random)?;
                 files::put(path, &format!("{token}\n")).map_err(failed)?;
@@ -42,6 +68,9 @@ impl LocalToken {
         };
         if token.is_empty() {
             return Err(TokenError::Empty { path: path.to_owned() });
+        }
+        if token.len() < SHORTEST {
+            return Err(TokenError::Weak { path: path.to_owned() });
         }
         let digest = Sha256::digest(&token).into();
         Ok(Self { token, digest })
@@ -62,7 +91,6 @@ impl LocalToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn token_is_made_once_and_kept_private() {
@@ -76,5 +104,14 @@ mod tests {
         assert!(!token.is(&token.as_str()[..42]) && !token.is(""));
         std::fs::write(&path, " \n").unwrap();
         assert!(matches!(LocalToken::open(&path), Err(TokenError::Empty { .. })));
+        std::fs::write(&path, "hunter2\n").unwrap();
+        assert!(matches!(LocalToken::open(&path), Err(TokenError::Weak { .. })));
+        std::fs::write(&path, "x".repeat(43)).unwrap();
+        let allow = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        allow(0o644).unwrap();
+        assert!(LocalToken::open(&path).is_ok());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        allow(0o666).unwrap();
+        assert!(matches!(LocalToken::open(&path), Err(TokenError::Open { .. })));
     }
 }

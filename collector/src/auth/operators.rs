@@ -16,7 +16,7 @@ pub use identity::Identity;
 pub use people::{Operator, OperatorFields};
 pub use proof::{Confirmation, Proved};
 
-use super::lockout::Lockout;
+use super::lockout::{Lockout, Try};
 use super::password::{self, Passwords};
 use super::{Asking, Credential, Pass, Place};
 use crate::store::{ReadError, Statement, Store, Write, WriteError};
@@ -284,12 +284,17 @@ impl Operators {
 
     /// Whether somebody at an address may try to come in by a provider's word, or has failed too often.
     pub fn wait_at(&self, address: &str, now_us: i64) -> Result<(), OperatorError> {
-        locked(self.state().lockout.wait_at(address, now_us))
+        locked(self.state().lockout.wait(Try::Network(address), now_us))
     }
 
     /// Somebody at an address failed to come in by a provider.
     pub fn failed_at(&self, address: &str, now_us: i64) {
-        self.state().lockout.failed_at(address, now_us);
+        self.state().lockout.failed(Try::Network(address), now_us);
+    }
+
+    /// Where somebody belongs who logs in so.
+    pub fn organisation_of(&self, login: &str) -> Option<OrganisationId> {
+        self.state().by_login(login).map(|operator| operator.organisation_id)
     }
 
     pub fn get(&self, id: OperatorId) -> Option<Operator> {

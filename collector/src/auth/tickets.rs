@@ -49,7 +49,7 @@ mod tests {
     fn a_ticket_ends_with_what_it_was_bought_with() {
         let tickets = Tickets::default();
         let pass = Pass::default();
-        let mut issue = || tickets.issue(Actor::Shell { scope: Scope::SOLE }, pass.clone(), 0);
+        let issue = || tickets.issue(Actor::Shell { scope: Scope::SOLE }, pass.clone(), 0);
         let (first, second) = (issue().unwrap().0, issue().unwrap().0);
         assert!(tickets.redeem(&first, 1).is_some());
         pass.end();

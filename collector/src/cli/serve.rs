@@ -67,7 +67,12 @@ pub(super) async fn run(options: Serve) -> anyhow::Result<ExitCode> {
             if everywhere { format!("localhost:{}", address.port()) } else { address.to_string() };
         println!("Collector: https://{address}#{}", collector.pin());
         println!("Compare:   {}", collector.pin().short());
-        println!("Open:      {scheme}://{address}/#token={}", collector.token());
+        // Where it is kept, as a service's output is, it would stand for ever.
+        if std::io::stdout().is_terminal() {
+            println!("Open:      {scheme}://{address}/#token={}", collector.token());
+        } else {
+            println!("Open:      {scheme}://{address}/ (log in, or with the token)");
+        }
         println!("Token:     {}", options.data.join("token").display());
     }
     let failed = tokio::select! {

@@ -31,9 +31,19 @@ pub struct Durable {
     pub tick: u64,
 }
 
+/// What a run comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Its console's agent.
+    Console,
+    /// A file that somebody brought.
+    File,
+}
+
 /// What a claim of the stream gets: the socket of one agent.
 #[derive(Clone, Debug)]
 pub struct Link {
+    by: Delivery,
     /// Which claim it is; a later one has a higher number.
     pub session: u64,
     pub orders: mpsc::Sender<OrderId>,
@@ -240,6 +250,7 @@ impl Entry {
     /// A new claim; the one before is told why it is cut. `None` when a later incarnation has it.
     pub fn claim(
         &self,
+        by: Delivery,
         incarnation: u64,
         now_us: i64,
         superseded: Refusal,
@@ -252,6 +263,7 @@ impl Entry {
         inner.sessions += 1;
         let link = Link {
             session: inner.sessions,
+            by,
             orders,
             cut: CancellationToken::new(),
             why: Arc::default(),
@@ -341,7 +353,12 @@ impl Entry {
         if folded.described || known.frames == 1 {
             let descriptor = &known.machine.descriptor;
             let hardware = hardware(&descriptor.context);
-            also.push(crate::fleet::seen(
+            let by = inner.link.as_ref().map_or(Delivery::Console, |link| link.by);
+            let told = match by {
+                Delivery::Console => crate::fleet::seen,
+                Delivery::File => crate::fleet::mentioned,
+            };
+            also.push(told(
                 self.head.tenant,
                 descriptor.console_id,
                 &descriptor.console_name,

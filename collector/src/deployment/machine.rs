@@ -5,7 +5,7 @@
 
 use super::view::State;
 use deckport_protocol::secrets::Counts;
-use deckport_protocol::{ConsoleId, Event, Exit, Outcome};
+use deckport_protocol::{BodyRef, ConsoleId, Event, EventText, Exit, Frame, Outcome};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -19,6 +19,49 @@ pub struct Descriptor {
     pub agent_version: String,
     pub boot_id: Option<String>,
     pub context: serde_json::Value,
+}
+
+/// Letters of what stands in lists: a console says of itself what it likes, and every viewer of a list gets it.
+const NAME_CHARS: usize = 120;
+const COMMAND_CHARS: usize = 1000;
+const MESSAGE_CHARS: usize = 2000;
+
+impl Descriptor {
+    /// The same with no text longer than lists can bear.
+    #[must_use]
+    pub fn within_bounds(mut self) -> Self {
+        for name in [&mut self.console_name, &mut self.template, &mut self.agent_version] {
+            shorten(name, NAME_CHARS);
+        }
+        shorten(&mut self.command, COMMAND_CHARS);
+        self
+    }
+}
+
+/// Cuts what is too long, and shows that it was.
+fn shorten(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    let mut text = text.to_owned();
+    shorten(&mut text, most);
+    text
+}
+
+/// Whether a run says that it is another console's than `console`.
+pub fn names_another(frame: &Frame, console: ConsoleId) -> bool {
+    frame.records().any(|record| match record.body {
+        // Nearly no event is one: it is not parsed for this.
+        BodyRef::Event(text) if text.contains("deployment_started") => matches!(
+            EventText::from_wire(text).parse(),
+            Ok(Event::DeploymentStarted { console_id, .. }) if console_id != console
+        ),
+        BodyRef::Event(_) | BodyRef::Output { .. } => false,
+    })
 }
 
 /// Where it stands; what each standing needs to know is in it.
@@ -103,7 +146,7 @@ impl Machine {
                 boot_id,
                 context,
             } => {
-                self.descriptor = Arc::new(Descriptor {
+                let descriptor = Descriptor {
                     console_id: *console_id,
                     console_name: console_name.clone(),
                     template: template.clone().unwrap_or_else(|| self.descriptor.template.clone()),
@@ -111,7 +154,8 @@ impl Machine {
                     agent_version: agent_version.clone(),
                     boot_id: Some(boot_id.to_string()),
                     context: context.clone(),
-                });
+                };
+                self.descriptor = Arc::new(descriptor.within_bounds());
                 actions.push(Action::Describe);
             }
             Event::ContextChanged { context } => {
@@ -121,8 +165,8 @@ impl Machine {
                 actions.push(Action::Describe);
             }
             Event::StepFailed { name, message, .. } => {
-                self.complaint =
-                    Some(if message.is_empty() { name.clone() } else { message.clone() });
+                let complaint = if message.is_empty() { name } else { message };
+                self.complaint = Some(shortened(complaint, MESSAGE_CHARS));
             }
             Event::SecretsMasked { counts } => self.masked.clone_from(counts),
             Event::Gap { bytes, .. } => {
@@ -135,7 +179,7 @@ impl Machine {
                     finished_at: at_us,
                     outcome: *outcome,
                     exit: exit.clone(),
-                    message: message.clone(),
+                    message: shortened(message, MESSAGE_CHARS),
                 };
                 actions.push(Action::Close(*outcome));
             }

@@ -12,7 +12,8 @@ mod summary;
 mod track;
 pub mod view;
 
-pub use entry::{Arrived, Durable, Entry, Link, SubmitError, refusal_of};
+pub use entry::{Arrived, Delivery, Durable, Entry, Link, SubmitError, refusal_of};
+pub use machine::names_another;
 pub use machine::{Action, AfterEnd, Descriptor, Machine, Standing};
 pub use track::{FoldError, Folded, Known, Received, Track};
 
@@ -161,8 +162,9 @@ impl Deployments {
             boot_id: None,
             context: serde_json::Value::Null,
         };
+        let descriptor = descriptor.within_bounds();
+        let template = descriptor.template.clone();
         self.restore(&entry, Some(descriptor)).await?;
-        let template = hello.template.clone().unwrap_or_default();
         let estimates = Estimates::load(&self.store, head.tenant, &template).await?;
         entry.lock().estimates = estimates.map(Arc::new);
         Ok(entry)

@@ -26,6 +26,8 @@ const HEARTBEAT_S: u64 = 10;
 const DEADLINE: Duration = Duration::from_secs(25);
 /// Orders that wait for a console to take them.
 const ORDERS: usize = 8;
+/// Letters of a console's name, which stands in lists.
+const NAME_CHARS: usize = 120;
 const STORED_EVERY_US: i64 = 60_000_000;
 /// An order is answered within this time, or nobody knows.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -159,7 +161,8 @@ impl Links {
                     );
                     return Some(Refusal::new(ErrorCode::UNSUPPORTED_VERSION, text));
                 }
-                (name, agent_version)
+                let short = |text: String| text.chars().take(NAME_CHARS).collect::<String>();
+                (short(name), short(agent_version))
             }
             Ok(Ok(_)) => return out_of_turn("the first message is `hello`"),
             Ok(Err(refusal)) => return refusal,

@@ -13,11 +13,15 @@ const CONSOLE: Table = Table {
     columns: 7,
     conflict: "on conflict (id) do update set name = excluded.name, \
                hardware = coalesce(excluded.hardware, console.hardware), \
-               last_seen_at = excluded.last_seen_at",
+               last_seen_at = excluded.last_seen_at \
+               where console.organisation_id = excluded.organisation_id \
+               and console.venue_id = excluded.venue_id",
     last_wins: true,
 };
 
 static SEEN: Table = CONSOLE;
+
+static MENTIONED: Table = Table { conflict: "on conflict (id) do nothing", ..CONSOLE };
 
 static JOINED: Table = Table {
     conflict: "on conflict (id) do update set name = excluded.name, \
@@ -31,7 +35,18 @@ pub fn joined(tenant: Tenant, console: ConsoleId, name: &str, now_us: i64) -> Ro
     Row { table: &JOINED, ..seen(tenant, console, name, None, now_us) }
 }
 
-/// What is written when a console describes itself.
+/// What is written when a run was taken in from a file: who wrote that says nothing of a console that is known.
+pub fn mentioned(
+    tenant: Tenant,
+    console: ConsoleId,
+    name: &str,
+    hardware: Option<&str>,
+    now_us: i64,
+) -> Row {
+    Row { table: &MENTIONED, ..seen(tenant, console, name, hardware, now_us) }
+}
+
+/// What is written when a console describes itself. Of one that belongs elsewhere nothing is.
 pub fn seen(
     tenant: Tenant,
     console: ConsoleId,

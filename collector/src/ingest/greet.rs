@@ -3,7 +3,7 @@
 use super::Ingest;
 use super::wire::{Gone, Wire};
 use crate::auth::Pass;
-use crate::deployment::{Entry, Link, refusal_of};
+use crate::deployment::{Delivery, Entry, Link, refusal_of};
 use crate::log::{LogError, StreamHead};
 use crate::store::WriteError;
 use axum::extract::ws::Message;
@@ -117,7 +117,9 @@ pub(super) async fn greet(
         "another agent with a later incarnation has taken over this run",
     );
     let now_us = deployments.now_us();
-    let Some((link, orders)) = entry.claim(hello.incarnation, now_us, superseded.clone()) else {
+    let Some((link, orders)) =
+        entry.claim(Delivery::Console, hello.incarnation, now_us, superseded.clone())
+    else {
         ingest.metrics.superseded.add(1);
         return Err(superseded.into());
     };

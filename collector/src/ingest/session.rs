@@ -5,7 +5,7 @@ use super::share::Share;
 use super::wire::{Gone, Wire, message_bytes};
 use super::{Ingest, Masking, duplicate};
 use crate::auth::Pass;
-use crate::deployment::{Entry, FoldError, Link, SubmitError, refusal_of};
+use crate::deployment::{Entry, FoldError, Link, SubmitError, names_another, refusal_of};
 use crate::store::WriteError;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use deckport_protocol::message::{
 };
 use deckport_protocol::secrets;
 use deckport_protocol::{
-    ABILITY_COLUMNS, ACK_WITHIN, Actor, DeploymentId, ErrorCode, Frame, FrameBuilder, Limits,
-    OrderId, Refusal, Tenant, is_prompt,
+    ABILITY_COLUMNS, ACK_WITHIN, Actor, ConsoleId, DeploymentId, ErrorCode, Frame, FrameBuilder,
+    Limits, OrderId, Refusal, Tenant, is_prompt,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -86,6 +86,7 @@ pub(super) async fn serve(
                 link,
                 orders,
                 limits,
+                console_id,
             };
             session.acked = session.durable.borrow_and_update().seq;
             // What was queued is written all the same; only answering it ends.
@@ -147,6 +148,7 @@ struct Session<'a> {
     /// It was said that secrets came unmasked.
     masks_told: bool,
     limits: Limits,
+    console_id: ConsoleId,
 }
 
 impl Session<'_> {
@@ -355,6 +357,10 @@ impl Session<'_> {
         let frame = Frame::decode(&bytes, &self.limits).map_err(Refusal::from)?;
         if frame.first_seq() == 0 || frame.last_seq() >= LAST_SEQ {
             let text = "sequence numbers are 1 and up, below 2^62";
+            return Err(Refusal::new(ErrorCode::MALFORMED_FRAME, text).into());
+        }
+        if names_another(&frame, self.console_id) {
+            let text = "the run says that it is another console's than the one that greeted";
             return Err(Refusal::new(ErrorCode::MALFORMED_FRAME, text).into());
         }
         let Some(submitted) = self.entry.submitted() else {

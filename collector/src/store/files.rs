@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Writes a file that its owner alone may read: beside it and moved there, so that a crash leaves no half of it.
@@ -18,5 +18,52 @@ pub fn put_private(path: &Path, text: &str) -> io::Result<()> {
     match path.parent() {
         Some(dir) => std::fs::File::open(dir)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+/// Sees to it that only its owner writes into a collector's directory: whoever may could replace what lies in it. False where it is not
+/// the collector's alone, so that its rights are somebody else's to change.
+pub(super) fn keep_others_out(dir: &Path) -> io::Result<bool> {
+    const STICKY: u32 = 0o1000;
+    let mode = std::fs::metadata(dir)?.permissions().mode();
+    if mode & 0o022 == 0 {
+        return Ok(true);
+    }
+    let empty = || Ok::<_, io::Error>(std::fs::read_dir(dir)?.next().is_none());
+    if mode & STICKY != 0 || !(dir.join("collector.db").exists() || empty()?) {
+        return Ok(false);
+    }
+    tracing::warn!(dir = %dir.display(), "others could write into the data directory; now only its owner can");
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_the_collectors_alone_or_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str, mode: u32| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert!(keep_others_out(&at("read", 0o755)).unwrap());
+        assert_eq!(mode(&at("read", 0o755)), 0o755, "what is in it is private anyway");
+        let empty = at("empty", 0o777);
+        assert!(keep_others_out(&empty).unwrap());
+        assert_eq!(mode(&empty), 0o700);
+        assert!(!keep_others_out(&at("shared", 0o1777)).unwrap(), "as /tmp is");
+        let full = at("full", 0o777);
+        std::fs::write(full.join("somebody's"), "").unwrap();
+        assert!(!keep_others_out(&full).unwrap());
+        assert_eq!(mode(&full), 0o777);
+        std::fs::write(full.join("collector.db"), "").unwrap();
+        assert!(keep_others_out(&full).unwrap());
+        assert_eq!(mode(&full), 0o700);
     }
 }

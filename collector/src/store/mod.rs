@@ -78,6 +78,11 @@ impl Vacuum {
 pub enum OpenError {
     #[error("the data directory {path} cannot be used")]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error(
+        "others on this machine can write into {path}, and could replace the collector's keys there: \
+         name a directory of its own, or take that right away (chmod go-w)"
+    )]
+    Open { path: PathBuf },
     #[error("the writer's thread cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("another collector has {path} open")]
@@ -179,6 +184,9 @@ impl Store {
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Directory { path: dir.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    if !files::keep_others_out(dir).map_err(failed)? {
+        return Err(OpenError::Open { path: dir.to_owned() });
+    }
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

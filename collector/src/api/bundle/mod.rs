@@ -20,7 +20,9 @@ use super::extract::{Named, bad};
 use super::routes::{ErrorBody, entry};
 use super::written::Note;
 use crate::auth::Answer;
-use crate::deployment::{Deployments, Entry, Link, SubmitError, refusal_of};
+use crate::deployment::{
+    Delivery, Deployments, Entry, Link, SubmitError, names_another, refusal_of,
+};
 use crate::ingest::{Masking, behind};
 use crate::log::{Log, LogError, StreamKey};
 use axum::body::{Body, Bytes};
@@ -223,10 +225,11 @@ pub(super) async fn import(
     }
     let before = entry.durable().seq;
     let superseded = Refusal::new(ErrorCode::SUPERSEDED, "the run was taken in from a file");
-    let claim = entry.claim(incarnation, now_us, superseded);
+    let claim = entry.claim(Delivery::File, incarnation, now_us, superseded);
     let taken = || bad("the run goes on here; it is not taken in from a file");
     let (link, _orders) = claim.ok_or_else(taken)?;
-    let taking = Taking { deployments: Arc::clone(&app.deployments), entry, link };
+    let deployments = Arc::clone(&app.deployments);
+    let taking = Taking { deployments, entry, link, console_id: head.console_id };
     let last = taking.submit(arrived).await?;
     let records = last.saturating_sub(before);
     Ok((StatusCode::CREATED, Json(Imported { deployment_id: head.deployment_id, records })))
@@ -257,6 +260,7 @@ struct Taking {
     deployments: Arc<Deployments>,
     entry: Arc<Entry>,
     link: Link,
+    console_id: ConsoleId,
 }
 
 impl Drop for Taking {
@@ -307,6 +311,11 @@ impl Taking {
                 let across = || bad(format!("record {last} of the file lies across what is here"));
                 bytes = behind(&frame, last).ok_or_else(across)?;
                 frame = decode(&bytes)?;
+            }
+            if names_another(&frame, self.console_id) {
+                return Err(bad(
+                    "the run in the file says that it is another console's than its head",
+                ));
             }
             last = frame.last_seq();
             let place = log.reserve(bytes.len()).await;

@@ -109,6 +109,7 @@ impl Operators {
             password: &login.password,
             code: Some(login.code.as_deref()),
             wrong: "the login or the password is wrong",
+            within: None,
         };
         let (verified, statement) = self.verify(typed, address, now_us).await?;
         let (_turn, operator) = self.unchanged(&verified).await?;

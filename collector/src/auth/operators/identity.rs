@@ -76,7 +76,10 @@ impl State {
         if let Some(operator) = self.identities.get(&key) {
             return Ok(self.operators.get(operator));
         }
-        let said = |operator: &&Operator| operator.identity.as_ref() == Some(&identity.subject);
+        // What looks like an address is one, and counts only where it was verified.
+        let said = |operator: &&Operator| {
+            !identity.subject.contains('@') && operator.identity.as_ref() == Some(&identity.subject)
+        };
         let by_subject = self.operators.values().find(said);
         let by_email = || {
             let email = identity.verified()?;

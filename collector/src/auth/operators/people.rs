@@ -80,6 +80,15 @@ impl Operator {
         Some(Actor::Operator { scope, operator_id: self.id, role })
     }
 
+    /// The roles in words: `admin everywhere, viewer in ID`.
+    fn roles_text(&self) -> String {
+        let each = self.roles.iter().map(|(venue, role)| match venue {
+            Some(venue) => format!("{} in {venue}", word(*role)),
+            None => format!("{} everywhere", word(*role)),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     pub(super) fn is_admin(&self) -> bool {
         self.disabled_at.is_none() && self.roles.get(&None) == Some(&Role::Admin)
     }
@@ -101,9 +110,9 @@ pub struct OperatorFields {
     /// A new password; one that was there stays where it is left out.
     #[serde(default)]
     pub password: Option<String>,
-    /// Nobody is let in with it.
+    /// Nobody is let in with it. As it was where it is left out.
     #[serde(default)]
-    pub disabled: bool,
+    pub disabled: Option<bool>,
     /// Takes the second factor away: for somebody who lost their phone.
     #[serde(default)]
     pub forget_second_factor: bool,
@@ -183,7 +192,8 @@ impl Operators {
         if operator.roles.is_empty() {
             return Err(bad("an operator needs a role: everywhere, or in some venue"));
         }
-        operator.disabled_at = fields.disabled.then(|| operator.disabled_at.unwrap_or(now_us));
+        let disabled = fields.disabled.unwrap_or(operator.disabled_at.is_some());
+        operator.disabled_at = disabled.then(|| operator.disabled_at.unwrap_or(now_us));
         if fields.forget_second_factor {
             operator.totp = None;
         }
@@ -203,16 +213,30 @@ impl Operators {
             return Err(bad("this is the last admin: make somebody else one first"));
         }
         // A new password or a closed door ends what is open.
-        let ends = fields.disabled || (before.is_some() && fields.password.is_some());
+        let ends = disabled || (before.is_some() && fields.password.is_some());
         let pen = pen.with("login", operator.login.as_str());
-        let pen = match operator.role_everywhere() {
-            Some(role) => pen.with("role", word(role)),
+        let pen = pen.with("roles", operator.roles_text());
+        let pen = pen.with("disabled", disabled);
+        let pen = pen.with("new_password", fields.password.is_some());
+        let pen = match before.as_ref().filter(|before| before.roles != operator.roles) {
+            Some(before) => pen.with("former_roles", before.roles_text()),
             None => pen,
         };
-        let venues = operator.roles.keys().flatten().count();
-        let pen = if venues > 0 { pen.with("venues", venues) } else { pen };
-        let pen = pen.with("disabled", fields.disabled);
-        let pen = pen.with("new_password", fields.password.is_some());
+        let pen = match before.as_ref().filter(|before| before.login != operator.login) {
+            Some(before) => pen.with("former_login", before.login.as_str()),
+            None => pen,
+        };
+        let pen = match (fields.forget_second_factor, fields.forget_identity) {
+            (false, false) => pen,
+            (factor, account) => {
+                pen.with("second_factor_forgotten", factor).with("account_forgotten", account)
+            }
+        };
+        let identity = before.as_ref().and_then(|before| before.identity.as_ref());
+        let pen = match &operator.identity {
+            now if now.as_ref() == identity => pen,
+            now => pen.with("identity", now.as_deref()),
+        };
         self.store_operator(&turn, &operator, ends.then_some(None), fields.forget_identity, pen)
             .await?;
         if before.is_some_and(|before| before.roles != operator.roles) {
@@ -322,7 +346,7 @@ impl Operators {
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let wrong = "the present password is wrong";
-        let verified = self.verify_own(id, old, wrong, from).await?;
+        let verified = self.verify_own((id, grant), old, wrong, from).await?;
         if let Some(why) = password::unfit(new, &verified.login) {
             return Err(bad(why));
         }
@@ -335,14 +359,14 @@ impl Operators {
     /// Somebody proves that their authenticator app holds `secret`: from now on it is asked for.
     pub async fn take_second_factor(
         &self,
-        id: OperatorId,
+        who: (OperatorId, Option<Uuid>),
         password: &str,
         (secret, code): (&str, &str),
         (address, now_us): (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
         let wrong = "the password is wrong";
-        let verified = self.verify_own(id, password, wrong, (address, now_us)).await?;
+        let verified = self.verify_own(who, password, wrong, (address, now_us)).await?;
         let (turn, mut operator) = self.unchanged(&verified).await?;
         if operator.totp.is_some() {
             return Err(bad("there is a second factor already; take it away first"));
@@ -358,12 +382,12 @@ impl Operators {
     /// Somebody takes their second factor away, with their password.
     pub async fn drop_second_factor(
         &self,
-        id: OperatorId,
+        who: (OperatorId, Option<Uuid>),
         password: &str,
         from: (&str, i64),
         pen: Pen<'_>,
     ) -> Result<(), OperatorError> {
-        let verified = self.verify_own(id, password, "the password is wrong", from).await?;
+        let verified = self.verify_own(who, password, "the password is wrong", from).await?;
         let (turn, mut operator) = self.unchanged(&verified).await?;
         operator.totp = None;
         self.store_operator(&turn, &operator, None, false, pen).await

@@ -5,6 +5,7 @@
 
 use super::{GrantKind, Operator, OperatorError, Operators, locked, missing, password};
 use crate::audit::Pen;
+use crate::auth::lockout::Try;
 use crate::store::{Statement, Write};
 use deckport_protocol::{ErrorCode, OperatorId, Refusal};
 use serde::Deserialize;
@@ -74,6 +75,8 @@ pub(super) struct Typed<'a> {
     pub(super) code: Option<Option<&'a str>>,
     /// What is wrong when the password is.
     pub(super) wrong: &'static str,
+    /// Within which session; none: to log in.
+    pub(super) within: Option<Uuid>,
 }
 
 impl Operators {
@@ -84,11 +87,15 @@ impl Operators {
         address: &str,
         now_us: i64,
     ) -> Result<(Operator, Option<Statement>), OperatorError> {
+        let who = match typed.within {
+            Some(session) => Try::Session(session),
+            None => Try::Login { login: typed.login, network: address },
+        };
         let known = {
             let mut state = self.state();
-            locked(state.lockout.wait(typed.login, address, now_us))?;
+            locked(state.lockout.wait(who, now_us))?;
             // Taken back when it was good: many at once are not all free.
-            state.lockout.failed(typed.login, address, now_us);
+            state.lockout.failed(who, now_us);
             state.by_login(typed.login).cloned()
         };
         let has_one = known.as_ref().filter(|operator| operator.has_password());
@@ -104,7 +111,7 @@ impl Operators {
         if let (Some(secret), Some(code)) = (&operator.totp, typed.code) {
             let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
                 // No guess; but those before it were, and leaving the digits out does not undo them.
-                self.state().lockout.excused(typed.login, address);
+                self.state().lockout.excused(who);
                 let text = "the six digits of the authenticator app are needed as well";
                 return Err(Refusal::new(ErrorCode::CODE_NEEDED, text).into());
             };
@@ -125,20 +132,20 @@ impl Operators {
                 values: vec![operator.id.to_string().into(), step.into()],
             });
         }
-        self.state().lockout.succeeded(typed.login, address);
+        self.state().lockout.succeeded(who, now_us);
         Ok((operator, statement))
     }
 
     /// Whether this is somebody's own password, who is logged in.
     pub(super) async fn verify_own(
         &self,
-        id: OperatorId,
+        (id, session): (OperatorId, Option<Uuid>),
         password: &str,
         wrong: &'static str,
         (address, now_us): (&str, i64),
     ) -> Result<Operator, OperatorError> {
         let login = self.get(id).ok_or_else(missing)?.login;
-        let typed = Typed { login: &login, password, code: None, wrong };
+        let typed = Typed { login: &login, password, code: None, wrong, within: session };
         Ok(self.verify(typed, address, now_us).await?.0)
     }
 
@@ -169,6 +176,7 @@ impl Operators {
             password: &typed.password,
             code: Some(typed.code.as_deref()),
             wrong: "the password is wrong",
+            within: Some(grant),
         };
         let (_, statement) = self.verify(shown, address, now_us).await?;
         let proved = Statement {
