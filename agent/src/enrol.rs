@@ -199,9 +199,12 @@ impl Codes {
             let output = File::options().write(true).open("/dev/tty")?;
             Ok::<_, std::io::Error>((BufReader::new(input), output))
         };
-        let (input, output) = open().context(
-            "there is no terminal to type the code at; put it into a file and name that with --code-file",
-        )?;
+        // Why there is none is of no use to anybody.
+        let Ok((input, output)) = open() else {
+            bail!(
+                "there is no terminal to type the code at; put it into a file and name that with --code-file"
+            );
+        };
         Ok(Self::Terminal { input, output, left: TRIES })
     }
 

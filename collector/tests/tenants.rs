@@ -326,3 +326,75 @@ async fn everybody_asks_for_everything(collector: Collector) {
     }
     assert!(asked > 3000, "{asked}");
 }
+
+/// A run's file says whose it was; neither who brings it nor what it says changes a console that is known, here or elsewhere.
+#[tokio::test]
+async fn a_file_renames_no_console() {
+    let (dir, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (here, elsewhere) = (start(dir.path()).await, start(far.path()).await);
+    let owner = here.token();
+    let (_, all) = ask(&here, owner, "GET", "/api/v1/venues", None).await;
+    let (home, first) = (text(&all["organisation"]["id"]), text(&all["venues"][0]["id"]));
+    let place = Place::new(&here, "alder", home, first).await;
+    let other = made(&here, owner, "/api/v1/organisations", json!({ "name": "other" })).await;
+    let path = format!("/api/v1/operators?organisation={}", text(&other["id"]));
+    let otto = json!({ "login": "otto", "name": "Otto", "password": PASSWORD, "role": "admin" });
+    made(&here, owner, &path, otto).await;
+    let otto = log_in(&here, "otto").await;
+
+    for (token, status) in [(&otto, 201), (&place.admin, 201)] {
+        let mut run = Run::new("taken");
+        run.hello.console_id = place.ids["consoles"].parse().unwrap();
+        let path = format!("/ws/deployment/{}", run.hello.deployment_id);
+        let dial = Dial { token: elsewhere.token(), host: None, origin: None };
+        let socket = open(elsewhere.listen_addr().unwrap(), &path, dial).await.unwrap();
+        let mut console = Console { socket };
+        console.say(&AgentMessage::Hello(run.hello.clone())).await;
+        console.next().await.unwrap();
+        console.send(run.frame(&[run.started(), finished(2, Outcome::Succeeded)])).await;
+        console.acked(2).await;
+        let whole = |collector: &Collector, token: &str, method: &str, path: &str, body: Bytes| {
+            let address = collector.listen_addr().unwrap();
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", address.to_string())
+                .header("authorization", format!("Bearer {token}"))
+                .body(Full::new(body))
+                .unwrap();
+            async move { exchange(TcpStream::connect(address).await.unwrap(), request).await }
+        };
+        let path = format!("/api/v1/deployments/{}/bundle", run.hello.deployment_id);
+        let file = whole(&elsewhere, elsewhere.token(), "GET", &path, Bytes::new()).await;
+        let file = file.whole.unwrap();
+        let taken = whole(&here, token, "POST", "/api/v1/import", file).await;
+        assert_eq!(taken.status, status, "{}", taken.text());
+        let (_, consoles) = ask(&here, owner, "GET", "/api/v1/consoles", None).await;
+        let consoles = consoles["consoles"].as_array().unwrap();
+        assert_eq!(consoles.len(), 1);
+        assert_eq!(consoles[0]["name"], "console-alder");
+    }
+}
+
+/// What somebody without a credential does stands in the trail of whom it concerns.
+#[tokio::test]
+async fn a_failed_login_stands_where_its_operator_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(dir.path()).await;
+    let owner = collector.token();
+    let other = made(&collector, owner, "/api/v1/organisations", json!({ "name": "other" })).await;
+    let path = format!("/api/v1/operators?organisation={}", text(&other["id"]));
+    let otto = json!({ "login": "otto", "name": "Otto", "password": PASSWORD, "role": "admin" });
+    made(&collector, owner, &path, otto).await;
+    let wrong = json!({ "login": "otto", "password": "guessed" });
+    assert_eq!(ask(&collector, owner, "POST", "/api/v1/login", Some(wrong)).await.0, 403);
+    let otto = log_in(&collector, "otto").await;
+    let denied = async |token: &str| {
+        let (status, trail) = ask(&collector, token, "GET", "/api/v1/audit", None).await;
+        assert_eq!(status, 200, "{trail}");
+        let entries = trail["entries"].as_array().unwrap().clone();
+        entries.iter().filter(|entry| entry["outcome"] == "denied").count()
+    };
+    assert_eq!((denied(&otto).await, denied(owner).await), (1, 0));
+    assert_eq!(ask(&collector, &otto, "GET", "/metrics", None).await.0, 403);
+}

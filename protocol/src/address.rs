@@ -130,6 +130,15 @@ impl FromStr for Address {
     }
 }
 
+/// Set to 1, a token is sent without TLS to an `http://` address of which no pin is known. Else it is not: while the collector is down
+/// anybody on the machine can listen in its place.
+pub const PLAIN_HTTP: &str = "DECKPORT_PLAIN_HTTP";
+
+/// Whether whoever started this program said so.
+pub fn plain_http_is_allowed() -> bool {
+    std::env::var_os(PLAIN_HTTP).is_some_and(|said| said == "1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

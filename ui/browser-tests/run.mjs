@@ -55,7 +55,14 @@ async function open(
     if (/Content Security Policy/i.test(message.text())) problems.push(`${path}: ${message.text()}`);
   });
   await prepare?.(page);
-  const carried = token === null ? '' : `${path.includes('?') ? '&' : '?'}token=${token}`;
+  // A session is kept by the page itself, and is not taken from an address.
+  const session = token !== null && /^dp[st]_/.test(token);
+  const keep = (kept) => {
+    if (!sessionStorage.getItem('kept')) sessionStorage.setItem('deckport.token', kept);
+    sessionStorage.setItem('kept', 'once');
+  };
+  if (session) await page.addInitScript(keep, token);
+  const carried = token === null || session ? '' : `${path.includes('?') ? '&' : '?'}token=${token}`;
   await page.goto(`${on.url}/#${path}${carried}`);
   return page;
 }

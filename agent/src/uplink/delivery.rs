@@ -133,7 +133,8 @@ impl Delivery {
                 DialError::Unreachable(_)
                 | DialError::Token { .. }
                 | DialError::WrongPin(_)
-                | DialError::NoPin(_) => lost(error),
+                | DialError::NoPin(_)
+                | DialError::Plain(_) => lost(error),
             })?;
         let welcome = tokio::time::timeout(WELCOME_WITHIN, self.greet(&mut socket))
             .await

@@ -4,7 +4,7 @@
 //! the file `pin` beside its token. Without any nothing is dialled but plain HTTP within this machine.
 
 use crate::identity::Identity;
-use deckport_protocol::address::{Address, Transport};
+use deckport_protocol::address::{Address, PLAIN_HTTP, Transport, plain_http_is_allowed};
 use deckport_protocol::error::Refusal;
 use deckport_protocol::{DeploymentId, ErrorCode, Pin, tls};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,11 @@ pub enum DialError {
         "no pin is known for the collector at {0}: give its address as it prints it, https://HOST:PORT#sha256//…"
     )]
     NoPin(String),
+    #[error(
+        "the token is not sent to {0} without TLS: give the collector's address as it prints it, https://HOST:PORT#sha256//…, \
+         or a token file with the file `pin` beside it ({PLAIN_HTTP}=1 sends it all the same)"
+    )]
+    Plain(String),
 }
 
 fn unreachable(error: &dyn std::fmt::Display) -> DialError {
@@ -98,7 +103,12 @@ impl Target {
                 Transport::Tls { pin: None } => Some(
                     pin_beside(path).ok_or_else(|| DialError::NoPin(self.address.authority()))?,
                 ),
-                Transport::Plain => pin_beside(path),
+                Transport::Plain => match pin_beside(path) {
+                    None if !plain_http_is_allowed() => {
+                        return Err(DialError::Plain(self.address.authority()));
+                    }
+                    pin => pin,
+                },
             };
             let stream = match pin {
                 Some(pin) => Either::Left(connect_tls(&self.address, &[pin], None).await?),

@@ -213,9 +213,12 @@ pub(super) struct Templates {
 
 /// The templates that consoles can be added with.
 #[utoipa::path(get, path = "/api/v1/templates", responses((status = 200, body = Templates)))]
-pub(super) async fn templates(State(app): State<App>) -> Json<Templates> {
-    let content = app.content;
-    let templates = tokio::task::spawn_blocking(move || content.templates()).await;
+pub(super) async fn templates(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+) -> Json<Templates> {
+    let (content, organisation) = (app.content, actor.scope().organisation_id);
+    let templates = tokio::task::spawn_blocking(move || content.templates(organisation)).await;
     Json(Templates { templates: templates.unwrap_or_default() })
 }
 
@@ -313,7 +316,7 @@ pub(super) async fn invite(
     if !content::is_name(&asked.template) {
         return Err(bad("a template's name has letters, digits, `-`, `_` and `.`, 64 at most"));
     }
-    let templates = app.content.templates();
+    let templates = app.content.templates(tenant.organisation_id);
     if !templates.contains(&asked.template) {
         return Err(bad(format!(
             "there is no template `{}`; there are: {}",

@@ -48,7 +48,9 @@ pub(super) async fn join(
 ) -> Result<(StatusCode, Json<Joined>), Answer> {
     let name = join.name.trim();
     if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
-        return Err(bad(format!("a console's name has 1 to {NAME} characters")));
+        return Err(bad(format!(
+            "a console's name has 1 to {NAME} characters, and none that is not shown"
+        )));
     }
     let now = app.config.clock.now_us();
     note.about("console", join.console_id);
@@ -92,12 +94,14 @@ pub(super) async fn template_script(
     State(app): State<App>,
     Extension(actor): Extension<Actor>,
 ) -> Result<Response, Answer> {
-    let Actor::Console { console_id, .. } = actor else {
+    let Actor::Console { console_id, tenant } = actor else {
         return Err(Refusal::new(ErrorCode::FORBIDDEN, "this is for consoles").into());
     };
+    let organisation = tenant.organisation_id;
     let template = app.auth.enrolment.template(console_id).unwrap_or_default();
     let content = Arc::clone(&app.content);
-    let script = tokio::task::spawn_blocking(move || content.template_script(&template)).await;
+    let reading = move || content.template_script(organisation, &template);
+    let script = tokio::task::spawn_blocking(reading).await;
     let script = script.map_err(std::io::Error::other).and_then(|script| script);
     let script = script.map_err(|error| {
         tracing::error!(%error, "a template's script could not be read");

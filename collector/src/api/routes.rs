@@ -18,7 +18,8 @@ use axum::routing::any;
 use axum::{Extension, Json, Router};
 use deckport_protocol::rows::Row;
 use deckport_protocol::{
-    Actor, DeploymentId, ErrorCode, OrderId, PROTOCOL_VERSION, Pin, Refusal, ServerEpoch,
+    Actor, DeploymentId, ErrorCode, OrderId, OrganisationId, PROTOCOL_VERSION, Pin, Refusal,
+    ServerEpoch,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -83,7 +84,12 @@ pub(super) async fn entry(app: &App, actor: &Actor, id: &str) -> Result<Arc<Entr
 
 /// What this collector is.
 #[utoipa::path(get, path = "/api/v1/info", responses((status = 200, body = Info)))]
-pub(super) async fn info(State(app): State<App>) -> Json<Info> {
+pub(super) async fn info(State(app): State<App>, Extension(actor): Extension<Actor>) -> Json<Info> {
+    // What is of the collector's own organisation is none of the others' business.
+    let own = actor.scope().organisation_id == OrganisationId::SOLE;
+    let theirs = || app.auth.venues.within(actor.scope()).first().map(|venue| venue.name.clone());
+    let venue = if own { app.config.venue.clone() } else { theirs().unwrap_or_default() };
+    let token_file = app.config.data_dir.join("token");
     let pin = app.auth.authority.pin();
     let address = |authority: String| format!("https://{authority}#{pin}");
     Json(Info {
@@ -91,7 +97,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
         protocol: PROTOCOL_VERSION,
         server_epoch: app.server_epoch,
         now_at: app.config.clock.now_us(),
-        venue: app.config.venue.clone(),
+        venue,
         started_at: app.started_at,
         listen: app.address.map(|address| format!("https://{address}")),
         pin,
@@ -99,7 +105,7 @@ pub(super) async fn info(State(app): State<App>) -> Json<Info> {
         addresses: authorities(&app).into_iter().map(address).collect(),
         only_here: app.is_only_here(),
         next_pin: app.auth.authority.next_pin(),
-        token_file: app.config.data_dir.join("token").to_str().map(str::to_owned),
+        token_file: token_file.to_str().filter(|_| own).map(str::to_owned),
         abilities: ABILITIES.map(str::to_owned).to_vec(),
         public_certificate: app.auth.acme.as_ref().map(|acme| acme.status()),
         storage_full: app.metrics.storage_full.get() != 0,
@@ -408,7 +414,14 @@ pub(super) async fn readyz(State(app): State<App>) -> (StatusCode, String) {
 
 /// Counters, as Prometheus text.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
-pub(super) async fn metrics(State(app): State<App>) -> String {
+pub(super) async fn metrics(
+    State(app): State<App>,
+    Extension(actor): Extension<Actor>,
+) -> Result<String, Answer> {
+    if actor.scope().organisation_id != OrganisationId::SOLE {
+        let text = "these are figures of all organisations, for whoever runs this collector";
+        return Err(Refusal::new(ErrorCode::FORBIDDEN, text).into());
+    }
     let stored = app.deployments.log().stored();
     for (gauge, figure) in [
         (&app.metrics.blocks, stored.blocks),
@@ -418,7 +431,7 @@ pub(super) async fn metrics(State(app): State<App>) -> String {
     ] {
         gauge.set(figure.cast_signed());
     }
-    app.metrics.render()
+    Ok(app.metrics.render())
 }
 
 /// The sockets; OpenAPI knows only their messages.

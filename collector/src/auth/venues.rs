@@ -150,7 +150,7 @@ impl Venues {
         match within.iter().position(is) {
             Some(at) => Ok(within.swap_remove(at)),
             None => {
-                let text = format!("there is no venue `{said}` here; there is: {}", names(&within));
+                let text = format!("there is no venue `{said}` here, but: {}", names(&within));
                 Err(Refusal::new(ErrorCode::BAD_REQUEST, text))
             }
         }
@@ -173,7 +173,7 @@ impl Venues {
         if fits {
             Ok(name.to_owned())
         } else {
-            Err(bad(format!("a name has 1 to {NAME} characters")))
+            Err(bad(format!("a name has 1 to {NAME} characters, and none that is not shown")))
         }
     }
 

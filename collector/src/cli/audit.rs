@@ -56,7 +56,10 @@ async fn verify_all(
         let word = if found.is_sound() {
             "as they were written".to_owned()
         } else {
-            format!("{} problems", found.problems.len() as u64 + found.more_problems)
+            match found.problems.len() as u64 + found.more_problems {
+                1 => "1 problem".to_owned(),
+                many => format!("{many} problems"),
+            }
         };
         writeln!(
             out,

@@ -3,7 +3,7 @@
 use super::Target;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use deckport_protocol::address::{Address, Transport};
+use deckport_protocol::address::{Address, PLAIN_HTTP, Transport, plain_http_is_allowed};
 use deckport_protocol::{Pin, tls};
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -63,7 +63,16 @@ impl Client {
                 format!("no pin is known for {url}: write it as the collector prints it, {url}#sha256//…")
             })?),
             // A collector of this version on this machine speaks TLS.
-            Transport::Plain => pin_beside(&file),
+            Transport::Plain => {
+                let pin = pin_beside(&file);
+                anyhow::ensure!(
+                    pin.is_some() || plain_http_is_allowed(),
+                    "the token is not sent to {url} without TLS: write the address as the collector prints it, \
+                     https://HOST:PORT#sha256//…, or name the token file in its data directory, which has the file `pin` beside it \
+                     ({PLAIN_HTTP}=1 sends it all the same)"
+                );
+                pin
+            }
         };
         Ok(Self {
             address,

@@ -39,17 +39,22 @@ deckport_console() {
   local bin
   if [ "${EUID:-1}" = 0 ]; then
     bin=/usr/local/bin/deckport-agent
+  elif [ -n "${HOME:-}" ]; then
+    bin=$HOME/.local/bin/deckport-agent
   else
-    bin=${HOME:?}/.local/bin/deckport-agent
+    echo "deckport: HOME is not set, and the agent goes there; set it, or run this as root" >&2
+    return 1
   fi
 
   if [ -n "$uninstall" ]; then
+    if ! [ -x "$bin" ]; then
+      echo "deckport: there is no $bin, so nothing was removed; as another user (root, say) there may be one" >&2
+      return 1
+    fi
     echo "deckport: this stops the agent and removes $bin. What was installed with it stays."
     if [ -n "$dry_run" ]; then return 0; fi
-    if [ -x "$bin" ]; then
-      "$bin" service uninstall --forget
-      rm -f "$bin"
-    fi
+    "$bin" service uninstall --forget
+    rm -f "$bin"
     echo "deckport: done. Remove the console in the app as well."
     return 0
   fi

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/templates/NAME.sh          what a console of that template runs; a template without one shows a checkup
+//! DIR/templates/ID/NAME.sh       the same for a further organisation, whose id this is: none sees another's
 //! DIR/agents/deckport-agent-ARCH the agent for that architecture; for this machine's own the one beside the collector does
 //! ```
 //!
@@ -11,6 +12,7 @@ mod script;
 
 pub use script::{Bootstrap, BootstrapError};
 
+use deckport_protocol::OrganisationId;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -107,9 +109,15 @@ impl Content {
         Ok(Agent { path: path.to_owned(), architecture, sha256, size })
     }
 
-    /// The templates that consoles can be added with, by name.
-    pub fn templates(&self) -> Vec<String> {
-        let known = std::fs::read_dir(self.dir.join("templates")).into_iter().flatten().flatten();
+    fn templates_of(&self, organisation: OrganisationId) -> PathBuf {
+        let all = self.dir.join("templates");
+        if organisation == OrganisationId::SOLE { all } else { all.join(organisation.to_string()) }
+    }
+
+    /// The templates that an organisation's consoles can be added with, by name.
+    pub fn templates(&self, organisation: OrganisationId) -> Vec<String> {
+        let folder = self.templates_of(organisation);
+        let known = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut names: Vec<String> = known
             .filter_map(|entry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
@@ -124,11 +132,15 @@ impl Content {
     }
 
     /// The script of a template; none where it has none.
-    pub fn template_script(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+    pub fn template_script(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> std::io::Result<Option<Vec<u8>>> {
         if !is_name(name) {
             return Ok(None);
         }
-        let path = self.dir.join("templates").join(format!("{name}.sh"));
+        let path = self.templates_of(organisation).join(format!("{name}.sh"));
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -173,16 +185,27 @@ mod tests {
     fn scripts_are_found_by_their_names_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let content = Content::new(dir.path());
-        assert_eq!(content.templates(), ["console"]);
+        let templates = || content.templates(OrganisationId::SOLE);
+        let template_script = |name: &str| content.template_script(OrganisationId::SOLE, name);
+        assert_eq!(templates(), ["console"]);
         std::fs::create_dir(dir.path().join("templates")).unwrap();
         std::fs::write(dir.path().join("templates/arcade.sh"), "echo hi\n").unwrap();
         std::fs::write(dir.path().join("templates/.hidden.sh"), "").unwrap();
         std::fs::write(dir.path().join("secret"), "x").unwrap();
-        assert_eq!(content.templates(), ["arcade", "console"]);
-        assert_eq!(content.template_script("arcade").unwrap().unwrap(), b"echo hi\n");
+        assert_eq!(templates(), ["arcade", "console"]);
+        assert_eq!(template_script("arcade").unwrap().unwrap(), b"echo hi\n");
         for name in ["console", "../secret", "", "..", "a/b"] {
-            assert_eq!(content.template_script(name).unwrap(), None, "{name}");
+            assert_eq!(template_script(name).unwrap(), None, "{name}");
         }
+        let other = OrganisationId::new();
+        assert_eq!(content.templates(other), ["console"]);
+        assert_eq!(content.template_script(other, "arcade").unwrap(), None);
+        let theirs = dir.path().join("templates").join(other.to_string());
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("hall.sh"), "echo theirs\n").unwrap();
+        assert_eq!(content.templates(other), ["console", "hall"]);
+        assert_eq!(templates(), ["arcade", "console"]);
+        assert_eq!(template_script(&format!("{other}/hall")).unwrap(), None);
     }
 
     #[test]

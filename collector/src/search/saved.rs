@@ -52,7 +52,7 @@ pub struct SavedSearch {
 pub enum SaveError {
     #[error("{0}")]
     Query(#[from] crate::query::Problem),
-    #[error("a name has 1 to {NAME} characters")]
+    #[error("a name has 1 to {NAME} characters, and none that is not shown")]
     Name,
     #[error("{MOST} searches are kept already; delete one first")]
     Many,

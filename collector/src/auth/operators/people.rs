@@ -407,7 +407,7 @@ pub(super) fn fit_login(login: &str) -> Result<String, OperatorError> {
 pub(super) fn fit_name(name: &str) -> Result<String, OperatorError> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
-        return Err(bad(format!("a name has 1 to {NAME} characters")));
+        return Err(bad(format!("a name has 1 to {NAME} characters, and none that is not shown")));
     }
     Ok(name.to_owned())
 }

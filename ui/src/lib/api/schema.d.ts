@@ -1034,6 +1034,7 @@ export interface components {
             operator_id: components["schemas"]["OperatorId"];
             /** @description The one that this is asked with. */
             own: boolean;
+            /** @description The most that it allows now. */
             role: components["schemas"]["Role"];
             /** Format: int64 */
             seen_at: number;
@@ -1745,8 +1746,8 @@ export interface components {
         };
         /** @description What is said of a person. */
         OperatorFields: {
-            /** @description Nobody is let in with it. */
-            disabled?: boolean;
+            /** @description Nobody is let in with it. As it was where it is left out. */
+            disabled?: boolean | null;
             /** @description Forgets as whom a provider knew them: for somebody who has another account there now. */
             forget_identity?: boolean;
             /** @description Takes the second factor away: for somebody who lost their phone. */

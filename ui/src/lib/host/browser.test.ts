@@ -25,6 +25,17 @@ describe('the token in the fragment', () => {
     expect(replaced).toEqual([url]);
   });
 
+  it.each(['#token=dps_anothers', '#/live?token=dpt_anothers'])(
+    'takes no session and no program’s token from %s',
+    (hash) => {
+      sessionStorage.setItem('deckport.token', 'mine');
+      const { location, history, replaced } = place(hash);
+      expect(adoptToken(location, history, sessionStorage)).toBe(false);
+      expect(sessionStorage.getItem('deckport.token')).toBe('mine');
+      expect(replaced).toEqual(['/#/live']);
+    },
+  );
+
   it('leaves an address without a token alone', () => {
     const { location, history, replaced } = place('#/deployments/tokenless?seq=3');
     expect(adoptToken(location, history, sessionStorage)).toBe(false);

@@ -28,7 +28,12 @@ const REQUEST_TIMEOUT_MS = 20_000;
 /** A file of hundreds of megabytes over a venue's network. */
 const UPLOAD_TIMEOUT_MS = 15 * 60_000;
 
-/** Moves a token out of the address bar. Returns true when there was one. */
+/**
+ * Moves the collector's access token out of the address bar. Returns true when there was one.
+ *
+ * Sessions and programs' tokens are not taken from there: a link made by somebody else would have whoever follows it act as them,
+ * and be written down so.
+ */
 export function adoptToken(location: Location, history: History, storage: Storage): boolean {
   const fragment = location.hash.replace(/^#/, '');
   const match = /^(?:(.*?)[?&])?token=([^&]+)(?:&(.*))?$/.exec(fragment);
@@ -39,11 +44,12 @@ export function adoptToken(location: Location, history: History, storage: Storag
   } catch {
     token = match[2];
   }
-  storage.setItem(TOKEN_KEY, token);
+  const anothers = /^dp[st]_/.test(token);
+  if (!anothers) storage.setItem(TOKEN_KEY, token);
   const route = match[1] || '/live';
   const rest = match[3] ? `?${match[3]}` : '';
   history.replaceState(null, '', `${location.pathname}${location.search}#${route}${rest}`);
-  return true;
+  return !anothers;
 }
 
 /** How the session is listed: `Firefox on Linux`. */
