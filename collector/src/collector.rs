@@ -21,12 +21,14 @@ use crate::places::{allow_files, within};
 use crate::search::Search;
 use crate::server::{Server, Spoken};
 use crate::store::{OpenError, ReadError, Statement, Store, Write, WriteError};
+use crate::threads::Doorway;
 use deckport_protocol::{Pin, ServerEpoch};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +42,8 @@ pub enum StartError {
     NotLoopback(SocketAddr),
     #[error("port {} is used by another program, perhaps another collector; stop it, or listen elsewhere", .0.port())]
     PortTaken(SocketAddr),
+    #[error("the threads that hear strangers could not be started")]
+    Doorway(#[source] std::io::Error),
     #[error("{address} cannot be listened on")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
@@ -85,6 +89,7 @@ pub enum ShutdownError {
 #[derive(Debug)]
 pub struct Collector {
     server: Server,
+    _doorway: Doorway,
     store: Arc<Store>,
     auth: Arc<Auth>,
     audit: Arc<Audit>,
@@ -222,13 +227,17 @@ impl Collector {
             address,
             imports: Arc::new(Semaphore::new(IMPORTS)),
             tasks: tasks.clone(),
+            inside: Handle::current(),
         };
+        let doorway = Doorway::open().map_err(StartError::Doorway)?;
         let server = Server {
             router: router(app),
             bounds: config.bounds,
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            doorway: doorway.handle().clone(),
+            inside: Handle::current(),
         };
         started(&audit, &auth, address).await?;
         if let Some(listener) = listener {
@@ -258,6 +267,7 @@ impl Collector {
         let storage_stop = undo.disarm();
         Ok(Self {
             server,
+            _doorway: doorway,
             store,
             auth,
             audit,

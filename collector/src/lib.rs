@@ -24,15 +24,17 @@ pub mod query;
 pub mod search;
 pub mod server;
 pub mod store;
+pub mod threads;
 
 pub use collector::{Collector, ShutdownError, StartError, StopReason};
 pub use config::{Clock, Config, SystemClock};
 
 /// The modules in their order. A test reads the sources and checks it.
-pub const MODULES: [&str; 21] = [
+pub const MODULES: [&str; 22] = [
     "config",
     "metrics",
     "outgoing",
+    "threads",
     "places",
     "store",
     "query",

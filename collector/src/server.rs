@@ -13,7 +13,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::IntoResponse as _;
 use axum::{BoxError, Router};
-use deckport_protocol::{ErrorCode, Pin};
+use deckport_protocol::{ErrorCode, Pin, Refusal};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
@@ -23,12 +23,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt as _;
 
 /// What an in-memory connection holds in each direction.
@@ -46,6 +47,10 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    /// Where strangers are heard (see `threads`).
+    pub doorway: Handle,
+    /// Where those are who were let in.
+    pub inside: Handle,
 }
 
 /// What is spoken on the port.
@@ -87,7 +92,7 @@ impl Server {
             let Some(place) = places.arrive(from.ip()) else { continue };
             let _ = stream.set_nodelay(true);
             let (server, spoken) = (self.clone(), spoken.clone());
-            self.tasks.spawn(async move {
+            let hearing = async move {
                 // Dropping the greeting closes the connection.
                 tokio::select! {
                     () = server.stop.cancelled() => {}
@@ -98,7 +103,8 @@ impl Server {
                         }
                     }
                 }
-            });
+            };
+            self.tasks.spawn_on(hearing, &self.doorway);
         }
     }
 
@@ -174,11 +180,11 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (router, body_time) = (self.router.clone(), self.bounds.body_time);
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, inside) = (Arc::clone(&self.metrics), self.inside.clone());
         let needed = place.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let (router, place) = (router.clone(), place.clone());
-            let metrics = Arc::clone(&metrics);
+            let (metrics, inside) = (Arc::clone(&metrics), inside.clone());
             let mut request: Request = match &place {
                 Some(place) if !request.body().is_end_stream() => request
                     .map(|body| axum::body::Body::new(InTime::new(body, place.clone(), body_time))),
@@ -194,7 +200,19 @@ impl Server {
                         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                         return Ok(answer);
                     }
+                    let known = place.is_known();
                     request.extensions_mut().insert(place);
+                    if known {
+                        let answering = inside.spawn(router.oneshot(request));
+                        // Ends with the connection, as it would have here.
+                        return match AbortOnDropHandle::new(answering).await {
+                            Ok(answer) => answer,
+                            Err(error) => match error.try_into_panic() {
+                                Ok(panic) => std::panic::resume_unwind(panic),
+                                Err(_) => Ok(Answer(stopping()).into_response()),
+                            },
+                        };
+                    }
                 }
                 router.oneshot(request).await
             }
@@ -226,6 +244,10 @@ impl Server {
             }
         }
     }
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(ErrorCode::UNAVAILABLE, "the collector is stopping")
 }
 
 /// Headers did not come in time, or an answer was not taken.

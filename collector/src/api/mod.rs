@@ -68,6 +68,8 @@ pub struct App {
     pub imports: Arc<Semaphore>,
     /// Sockets outlive the request that opened them: they are owned here.
     pub tasks: TaskTracker,
+    /// Where they are served, wherever the request was heard.
+    pub inside: tokio::runtime::Handle,
 }
 
 impl App {

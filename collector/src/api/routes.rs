@@ -464,9 +464,9 @@ async fn console_socket(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(most)
         .max_frame_size(most);
-    let App { ingest, tasks, .. } = app;
-    Ok(upgrade.on_upgrade(move |socket| {
-        tasks.track_future(ingest.serve(socket, actor, tenant, pass, id))
+    let App { ingest, tasks, inside, .. } = app;
+    Ok(upgrade.on_upgrade(async move |socket| {
+        tasks.spawn_on(ingest.serve(socket, actor, tenant, pass, id), &inside);
     }))
 }
 
@@ -485,9 +485,9 @@ async fn daemon_socket(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(16 * 1024)
         .max_frame_size(16 * 1024);
-    let App { links, tasks, .. } = app;
-    Ok(upgrade.on_upgrade(move |socket| {
-        tasks.track_future(links.serve(socket, tenant, console_id, pass))
+    let App { links, tasks, inside, .. } = app;
+    Ok(upgrade.on_upgrade(async move |socket| {
+        tasks.spawn_on(links.serve(socket, tenant, console_id, pass), &inside);
     }))
 }
 
@@ -504,6 +504,8 @@ async fn live_socket(
         .max_write_buffer_size(4 * 1024 * 1024)
         .max_message_size(64 * 1024)
         .max_frame_size(64 * 1024);
-    let App { live, tasks, .. } = app;
-    Ok(upgrade.on_upgrade(move |socket| tasks.track_future(live.serve(socket, actor, pass))))
+    let App { live, tasks, inside, .. } = app;
+    Ok(upgrade.on_upgrade(async move |socket| {
+        tasks.spawn_on(live.serve(socket, actor, pass), &inside);
+    }))
 }

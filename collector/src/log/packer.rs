@@ -1,12 +1,9 @@
 //! The thread that packs. It gives way to those that take in and answer: a block may wait for a moment, an acknowledgement may not.
 
+use crate::threads::give_way;
 use std::io;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
-
-/// Nicer than whoever takes in, by so much.
-#[cfg(target_os = "linux")]
-const NICER: i32 = 5;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -43,14 +40,6 @@ impl Packer {
         };
         self.jobs.send(Box::new(job)).ok()?;
         came.await.ok()
-    }
-}
-
-/// Only the calling thread, which on Linux is what the call means by a process.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICER) {
-        tracing::debug!(%error, "packing has the priority of everything else");
     }
 }
 
