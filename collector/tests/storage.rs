@@ -495,7 +495,7 @@ async fn feed(opened: &Opened, run: &Run, lines: std::ops::RangeInclusive<u64>) 
     for first in lines.step_by(10) {
         let bytes = run.batch(first..=last.min(first + 9));
         let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
-        let place = log.reserve(bytes.len()).await.unwrap();
+        let place = log.reserve(bytes.len(), &log.allot()).await.unwrap();
         entry.submit(link.session, log, place, Arrived::as_it_came(frame, bytes), 1).unwrap();
     }
     entry.follow().wait_for(|durable| durable.seq == last).await.unwrap();
@@ -578,7 +578,7 @@ async fn model(
             let bytes = run.frame(now);
             let frame = Frame::decode(&bytes, &limits).unwrap();
             ends.push(frame.last_seq());
-            let place = log.reserve(bytes.len()).await.unwrap();
+            let place = log.reserve(bytes.len(), &log.allot()).await.unwrap();
             entry.submit(link.session, log, place, Arrived::as_it_came(frame, bytes), 1).unwrap();
             if restart || rest.is_empty() {
                 break;

@@ -64,7 +64,8 @@ pub(super) async fn serve(
     let greeted = greet(&ingest, &mut wire, &actor, tenant, &pass, deployment_id).await;
     let end = match greeted {
         Ok(Greeted { console_id, entry, link, orders, abilities }) => {
-            let share = ingest.shares.of(console_id, &limits);
+            let allot = || ingest.deployments.log().allot();
+            let share = ingest.shares.of(console_id, &limits, allot);
             let number = link.session;
             let mut session = Session {
                 durable: entry.follow(),
@@ -417,7 +418,8 @@ impl Session<'_> {
         let frame = &arrived.frame;
         // The queue also holds what the frame's events become: reserve by what it unpacks to.
         let reserved = length + frame.body_bytes() + 256;
-        let place = log.reserve(reserved).await.map_err(|error| refusal_of(&error))?;
+        let place = log.reserve(reserved, &self.share.tail).await;
+        let place = place.map_err(|error| refusal_of(&error))?;
         let now_us = self.ingest.deployments.now_us();
         let (count, last_seq) = (frame.header().count as usize, frame.last_seq());
         match self.entry.submit(self.link.session, log, place, arrived, now_us) {

@@ -1,9 +1,10 @@
-//! What all streams of one console share: its rates, and its part of the writer's queue.
+//! What all streams of one console share: its rates, and its part of the writer's queue and of the log's tail.
 //!
 //! By console, not by socket: one that opens many sockets gets no more by it. A share lives as long as one of its streams does;
 //! whoever comes again at once begins with a second's worth, and coming is bounded itself (see `places`).
 
 use crate::config::Rate;
+use crate::log::Allotment;
 use crate::places::Turns;
 use deckport_protocol::{ConsoleId, Limits};
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub struct Shares {
 #[derive(Debug)]
 pub(super) struct Share {
     rates: Mutex<Rates>,
+    pub(super) tail: Allotment,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,12 @@ impl Shares {
     }
 
     /// The share of a console that has a stream more.
-    pub(super) fn of(&self, console: ConsoleId, limits: &Limits) -> Arc<Share> {
+    pub(super) fn of(
+        &self,
+        console: ConsoleId,
+        limits: &Limits,
+        allot: impl FnOnce() -> Allotment,
+    ) -> Arc<Share> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = all.get(&console).and_then(Weak::upgrade) {
             return share;
@@ -67,7 +74,7 @@ impl Shares {
         let bytes = u32::try_from(limits.bytes_per_second).unwrap_or(u32::MAX);
         let each = |number| Turns::new(Rate { at_once: number, per_second: number }, now);
         let rates = Rates { messages: each(limits.messages_per_second), bytes: each(bytes) };
-        let share = Arc::new(Share { rates: Mutex::new(rates) });
+        let share = Arc::new(Share { rates: Mutex::new(rates), tail: allot() });
         all.insert(console, Arc::downgrade(&share));
         share
     }
@@ -96,22 +103,23 @@ mod tests {
     #[test]
     fn many_streams_of_a_console_have_the_rates_of_one() {
         let shares = Shares::new(3);
+        let allot = || Allotment::new(0, 1);
         let limits =
             Limits { messages_per_second: 10, bytes_per_second: 1000, ..Limits::default() };
         let console = ConsoleId::new();
-        let first = shares.of(console, &limits);
-        let second = shares.of(console, &limits);
+        let first = shares.of(console, &limits, allot);
+        let second = shares.of(console, &limits, allot);
         assert_eq!(second.part(1000), 500);
         assert_eq!(first.took(10, 0), Duration::ZERO);
         let wait = second.took(5, 0);
         assert!((Duration::from_millis(400)..=Duration::from_millis(500)).contains(&wait));
         let wait = second.took(0, 1500);
         assert!((Duration::from_millis(400)..=Duration::from_millis(600)).contains(&wait));
-        assert_eq!(shares.of(ConsoleId::new(), &limits).took(10, 1000), Duration::ZERO);
+        assert_eq!(shares.of(ConsoleId::new(), &limits, allot).took(10, 1000), Duration::ZERO);
         assert_eq!((0..9).filter(|_| shares.may_begin(console)).count(), 3);
         assert!(shares.may_begin(ConsoleId::new()));
         drop((first, second));
-        shares.of(ConsoleId::new(), &limits);
+        shares.of(ConsoleId::new(), &limits, allot);
         assert_eq!(shares.all.lock().unwrap().len(), 1, "what nobody has is forgotten");
     }
 }

@@ -37,7 +37,7 @@ pub use marks::Mark;
 pub use notes::{Notes, Noting};
 pub use page::{Beginning, Page, TextRow};
 pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
-pub use tail::Room;
+pub use tail::{Allotment, Room};
 
 use crate::store::{
     Done, Guard, Permit, ReadError, Row, Statement, Store, Values, Write, WriteError,
@@ -241,9 +241,14 @@ impl Log {
         &self.limits
     }
 
+    /// What one who appends may have in the tail at once, whatever of their streams it is for.
+    pub fn allot(&self) -> Allotment {
+        self.tail.allot()
+    }
+
     /// Waits for a place in the tail and in the writer's queue; the way to [`Log::append`].
-    pub async fn reserve(&self, bytes: usize) -> Result<Place, WriteError> {
-        let room = self.tail.room(bytes).await?;
+    pub async fn reserve(&self, bytes: usize, allotment: &Allotment) -> Result<Place, WriteError> {
+        let room = self.tail.room(bytes, allotment).await?;
         Ok(Place { room, permit: self.store.writer().reserve(bytes).await? })
     }
 

@@ -1,6 +1,7 @@
-//! The thread that packs. It gives way to those that take in and answer: a block may wait for a moment, an acknowledgement may not.
+//! Packing. It has a thread that gives way to those that take in and answer: a block may wait for a moment, an acknowledgement may not. What an
+//! acknowledgement waits for is packed on another that gives way to nobody.
 
-use crate::threads::give_way;
+use crate::threads::{Nicer, give_way};
 use std::io;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ impl Packer {
     pub(super) fn start() -> io::Result<Self> {
         let (jobs, asked) = mpsc::channel::<Job>();
         std::thread::Builder::new().name("log-packer".to_owned()).spawn(move || {
-            give_way();
+            give_way(Nicer::Little);
             while let Ok(job) = asked.recv() {
                 job();
             }
@@ -25,11 +26,15 @@ impl Packer {
         Ok(Self { jobs })
     }
 
-    /// What came of it; none where it panicked.
+    /// What came of it; none where it panicked. `at_once`: somebody waits for it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        at_once: bool,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
+        if at_once {
+            return tokio::task::spawn_blocking(work).await.ok();
+        }
         let (done, came) = oneshot::channel();
         let job = move || {
             let work = std::panic::AssertUnwindSafe(work);
@@ -50,8 +55,8 @@ mod tests {
     #[tokio::test]
     async fn it_packs_one_after_the_other_and_outlives_a_panic() {
         let packer = Packer::start().unwrap();
-        assert_eq!(packer.run(|| 1 + 1).await, Some(2));
-        assert_eq!(packer.run(|| -> u8 { panic!("on purpose") }).await, None);
-        assert_eq!(packer.run(|| 3).await, Some(3));
+        assert_eq!(packer.run(false, || 1 + 1).await, Some(2));
+        assert_eq!(packer.run(false, || -> u8 { panic!("on purpose") }).await, None);
+        assert_eq!(packer.run(true, || 3).await, Some(3));
     }
 }

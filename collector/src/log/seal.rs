@@ -132,6 +132,7 @@ impl Log {
                         tracing::error!(%error, "the log cannot be sealed; it is kept as it is");
                     }
                 }
+                self.tail.set_stuck(true);
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(
                         "the log's tail cannot be sealed now; it is kept, and tried again each second"
@@ -143,6 +144,7 @@ impl Log {
                 }
             }
             told = false;
+            self.tail.set_stuck(false);
         }
     }
 
@@ -168,7 +170,7 @@ impl Log {
         let state_before = first.frame.state_before.clone();
         let cut_row = self.cut_row(stream, &first.frame).await?;
         let limits = self.limits;
-        let packing = self.packer.run(move || {
+        let packing = self.packer.run(self.tail.is_waited_for(), move || {
             let packed = pack_frames(&cut, cut_row, &limits);
             (packed, cut)
         });
@@ -289,7 +291,7 @@ impl Log {
             parts.push((Arc::clone(block), self.parts(block).await?));
         }
         let (first_row, first_byte) = (first.first_row, first.first_byte);
-        let packing = self.packer.run(move || {
+        let packing = self.packer.run(self.tail.is_waited_for(), move || {
             let mut builder = None;
             for (sealed, parts) in &parts {
                 let block = parts.block(sealed)?;
@@ -345,7 +347,7 @@ impl Log {
 
     /// Slices the filters of these blocks as one group.
     pub(super) async fn slice(&self, ids: Vec<i64>, filters: Vec<Filter>) -> Result<(), LogError> {
-        let slicing = self.packer.run(move || filter::slice(&filters));
+        let slicing = self.packer.run(self.tail.is_waited_for(), move || filter::slice(&filters));
         let chunks = slicing.await.ok_or_else(LogError::stopping)?;
         let group = ids.iter().copied().max().unwrap_or_default();
         let mut blocks = Vec::with_capacity(ids.len() * 8);

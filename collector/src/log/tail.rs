@@ -11,8 +11,9 @@
 //!   pages become free, and none is written twice.
 //! * What a former process left in `tail` is taken into memory before anybody reads ([`Tail::adopt`]).
 //!
-//! Bounds: appending waits while the tail takes [`FULL`] times as much memory as what it is sealed at; what is waited for is sealed. A full disk stops sealing and nothing
-//! else: it is tried again.
+//! Bounds: appending waits while the tail takes [`FULL`] times as much memory as what it is sealed at, and while whoever appends has all of
+//! their own part of it ([`Allotment`]), so that who floods waits for themselves and nobody else does. What is waited for is sealed. A full
+//! disk stops sealing and nothing else: it is tried again, and meanwhile nobody waits for their own part, but is told by the writer.
 
 use super::block::BLOCK_BYTES;
 use super::{LogError, NewFrame, StreamKey};
@@ -21,14 +22,17 @@ use deckport_protocol::columns::FrameError;
 use deckport_protocol::{Frame, Limits};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 /// The tail's bound, in multiples of what it is sealed at.
 const FULL: usize = 3;
 /// It is sealed when it takes so many times as much memory, however few bytes of frames that is.
 const HELD: usize = 2;
+/// One who appends has so little of all the room at once; at least [`LEAST`] bytes.
+const PART: usize = 64;
+const LEAST: usize = 256 * 1024;
 /// What a frame takes in memory beside what it holds: itself, its places in maps, what the allocator adds.
 pub(super) const EACH: usize = size_of::<Unsealed>() + 256;
 /// Bytes of memory for frames as they were unpacked when they came in, so that sealing need not unpack them again.
@@ -57,7 +61,7 @@ pub(super) struct Unsealed {
     /// It as it was unpacked, and its share of [`UNPACKED`].
     unpacked: Option<(Frame, OwnedSemaphorePermit)>,
     /// Its share of the tail's bound; what a former process left has none.
-    _room: Option<Room>,
+    room: Option<Room>,
 }
 
 impl Unsealed {
@@ -70,17 +74,60 @@ impl Unsealed {
     }
 }
 
+/// What one who appends may have in the tail at once.
+#[derive(Clone, Debug)]
+pub struct Allotment {
+    id: u64,
+    room: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Allotment {
+    pub(crate) fn new(id: u64, most: usize) -> Self {
+        Self { id, room: Arc::new(Semaphore::new(most)), most }
+    }
+}
+
 /// A place in the tail for so many bytes, given back when it is dropped.
 #[derive(Debug)]
 pub struct Room {
     permit: OwnedSemaphorePermit,
+    /// None where nothing can be sealed.
+    own: Option<OwnedSemaphorePermit>,
+    /// Whose.
+    of: u64,
 }
 
 impl Room {
     /// Gives back what is more than this.
     fn keep(&mut self, bytes: usize) {
-        let spare = self.permit.num_permits().saturating_sub(bytes);
-        drop(self.permit.split(spare));
+        for permit in [Some(&mut self.permit), self.own.as_mut()].into_iter().flatten() {
+            let spare = permit.num_permits().saturating_sub(bytes);
+            drop(permit.split(spare));
+        }
+    }
+}
+
+/// Somebody waits for what they have in the tail to be sealed.
+struct Waits<'a>(&'a Tail, u64);
+
+impl<'a> Waits<'a> {
+    fn of(tail: &'a Tail, id: u64) -> Self {
+        *tail.lock().waiting.entry(id).or_default() += 1;
+        tail.grown.notify_one();
+        Self(tail, id)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        if let Some(count) = inner.waiting.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                inner.waiting.remove(&self.1);
+            }
+        }
     }
 }
 
@@ -125,6 +172,8 @@ struct Inner {
     /// Bytes of payloads by the id behind them, of what is in the table: sealed or not.
     in_table: BTreeMap<i64, usize>,
     table_bytes: usize,
+    /// By allotment: how many wait because all of it is taken.
+    waiting: HashMap<u64, usize>,
 }
 
 /// What is to be packed next: frames of one stream, in order.
@@ -140,6 +189,9 @@ pub(super) struct Tail {
     seal_bytes: usize,
     /// How many wait for room.
     wanted: AtomicUsize,
+    allotments: AtomicU64,
+    /// Nothing can be sealed now.
+    stuck: watch::Sender<bool>,
     /// There may be something to seal.
     pub(super) grown: Notify,
 }
@@ -152,6 +204,8 @@ impl Tail {
             unpacked: Arc::new(Semaphore::new(UNPACKED)),
             seal_bytes,
             wanted: AtomicUsize::new(0),
+            allotments: AtomicU64::new(0),
+            stuck: watch::Sender::new(false),
             grown: Notify::new(),
         }
     }
@@ -168,16 +222,56 @@ impl Tail {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For one who appends.
+    pub(super) fn allot(&self) -> Allotment {
+        let all = FULL * self.seal_bytes;
+        let most = (all / PART).max(LEAST).min(all);
+        let id = self.allotments.fetch_add(1, Ordering::Relaxed);
+        Allotment::new(id, most)
+    }
+
+    /// Whether anything can be sealed.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.stuck.send_if_modified(|was| std::mem::replace(was, stuck) != stuck);
+    }
+
+    /// Somebody waits until something is sealed.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0 || !self.lock().waiting.is_empty()
+    }
+
     /// Waits for room for a frame of about so many bytes.
-    pub(super) async fn room(&self, bytes: usize) -> Result<Room, WriteError> {
-        let bytes = (bytes + EACH).clamp(1, FULL * self.seal_bytes);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
-            return Ok(Room { permit });
-        }
-        let _wanted = Wanted::by(self);
-        let permit = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-        permit.map(|permit| Room { permit }).map_err(|_| WriteError::Stopping)
+    pub(super) async fn room(
+        &self,
+        bytes: usize,
+        allotment: &Allotment,
+    ) -> Result<Room, WriteError> {
+        let permits = |most: usize| u32::try_from((bytes + EACH).min(most)).unwrap_or(u32::MAX);
+        let (own, all) = (permits(allotment.most), permits(FULL * self.seal_bytes));
+        // First what is one's own: whoever waits for that holds nothing that others wait for.
+        let own = match Arc::clone(&allotment.room).try_acquire_many_owned(own) {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                let _waits = Waits::of(self, allotment.id);
+                let mut stuck = self.stuck.subscribe();
+                // Dropping a branch is safe: both only wait.
+                tokio::select! {
+                    permit = Arc::clone(&allotment.room).acquire_many_owned(own) => {
+                        Some(permit.map_err(|_| WriteError::Stopping)?)
+                    }
+                    _ = stuck.wait_for(|stuck| *stuck) => None,
+                }
+            }
+        };
+        let permit = match Arc::clone(&self.room).try_acquire_many_owned(all) {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _wanted = Wanted::by(self);
+                let permit = Arc::clone(&self.room).acquire_many_owned(all).await;
+                permit.map_err(|_| WriteError::Stopping)?
+            }
+        };
+        Ok(Room { permit, own, of: allotment.id })
     }
 
     /// Gives a frame its id and the row to write.
@@ -215,7 +309,7 @@ impl Tail {
         let memory = u32::try_from(unpacked.memory()).unwrap_or(u32::MAX);
         let share = Arc::clone(&self.unpacked).try_acquire_many_owned(memory);
         let unpacked = share.ok().map(|share| (unpacked, share));
-        let unsealed = Unsealed { id, frame, unpacked, _room: Some(room) };
+        let unsealed = Unsealed { id, frame, unpacked, room: Some(room) };
         (Arc::new(unsealed), Row { table: &TAIL, values })
     }
 
@@ -231,7 +325,7 @@ impl Tail {
         inner.held += frame.held();
         inner.table_bytes += frame.payload.len();
         inner.in_table.insert(unsealed.id, frame.payload.len());
-        let full = self.is_due(&inner);
+        let full = self.is_due(&inner) || !inner.waiting.is_empty();
         let stream = inner.streams.entry(frame.stream).or_default();
         stream.bytes += frame.bytes;
         stream.ended |= frame.last;
@@ -276,7 +370,7 @@ impl Tail {
                 behind = row.int(0)?;
                 self.lock().ids.insert(behind);
                 self.landed(
-                    Arc::new(Unsealed { id: behind, frame, unpacked: None, _room: None }),
+                    Arc::new(Unsealed { id: behind, frame, unpacked: None, room: None }),
                     true,
                 );
             }
@@ -320,8 +414,8 @@ impl Tail {
         self.lock().table_bytes >= self.seal_bytes
     }
 
-    /// The next frames to pack: of a stream that fills a block or has ended; else, when there is too much of all, of the stream
-    /// with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
+    /// The next frames to pack: of a stream that fills a block or has ended; else of whoever waits for that; else, when there is too much of
+    /// all, of the stream with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
     pub(super) fn cut(&self) -> Option<Cut> {
         let inner = self.lock();
         let streams = inner.streams.iter().filter(|(stream, _)| !inner.left.contains(stream));
@@ -329,7 +423,14 @@ impl Tail {
         streams.sort_unstable_by_key(|stream| stream.frames.front().map(|first| first.id));
         let mut ready = streams.iter().filter(|s| s.bytes >= BLOCK_BYTES || s.ended);
         let full = self.is_due(&inner);
-        ready.find_map(|stream| cut_of(&stream.frames, stream.ended)).or_else(|| {
+        let is_waited_for = |stream: &&&Frames| {
+            let room = stream.frames.front().and_then(|first| first.room.as_ref());
+            room.is_some_and(|room| inner.waiting.contains_key(&room.of))
+        };
+        let mut waited_for = streams.iter().filter(is_waited_for);
+        let ready = ready.find_map(|stream| cut_of(&stream.frames, stream.ended));
+        let ready = ready.or_else(|| waited_for.find_map(|stream| cut_of(&stream.frames, true)));
+        ready.or_else(|| {
             full.then(|| streams.first().and_then(|stream| cut_of(&stream.frames, true)))?
         })
     }

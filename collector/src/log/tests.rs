@@ -10,6 +10,7 @@ use deckport_protocol::{BodyRef, BootId, FrameBuilder, RecordRef, Source};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,12 +23,16 @@ struct Opened {
 
 impl Opened {
     async fn new(dir: &Path) -> Self {
+        // Whatever is in the tail is due.
+        Self::with(dir, 1).await
+    }
+
+    async fn with(dir: &Path, seal_bytes: usize) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let config = Config::new(dir);
         let store = Store::open(&config, Arc::new(Metrics::default()), &tasks, stop.clone());
         let store = Arc::new(store.await.unwrap());
-        // Whatever is in the tail is due.
-        let log = Log::open(Arc::clone(&store), 1).await.unwrap();
+        let log = Log::open(Arc::clone(&store), seal_bytes).await.unwrap();
         Self { log, store, tasks, stop }
     }
 
@@ -87,7 +92,7 @@ impl Opened {
                 notes: noting.take(),
                 payload,
             };
-            let place = self.log.reserve(100).await.unwrap();
+            let place = self.log.reserve(100, &self.log.allot()).await.unwrap();
             let (done, durable) = tokio::sync::oneshot::channel();
             let done = Box::new(move |result: Result<(), WriteError>| done.send(result).unwrap());
             self.log.append(place, new, frame, Vec::new(), Arc::default(), done);
@@ -138,6 +143,27 @@ impl Opened {
         self.log.check(&HashMap::new(), repair, tell).await.unwrap();
         told
     }
+}
+
+/// Who floods waits for themselves: nobody else does.
+#[tokio::test]
+async fn who_has_all_of_their_part_of_the_tail_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::with(dir.path(), 64 * 1024 * 1024).await;
+    let (flood, other) = (opened.log.allot(), opened.log.allot());
+    let soon = |allotment| {
+        tokio::time::timeout(Duration::from_millis(100), opened.log.reserve(100_000, allotment))
+    };
+    let mut taken = Vec::new();
+    while let Ok(place) = soon(&flood).await {
+        taken.push(place.unwrap());
+    }
+    assert!((10..=100).contains(&taken.len()), "{}", taken.len());
+    drop(soon(&other).await.expect("there is room for others").unwrap());
+    taken.pop();
+    drop(soon(&flood).await.expect("what is given back is there again").unwrap());
+    drop(taken);
+    opened.close().await;
 }
 
 /// Whoever reads while frames are sealed finds each of them, in the tail or in a block.

@@ -287,6 +287,7 @@ impl Taking {
         let stored = entry.stored_chain();
         let (mut last, mut chain) = (known.seq, Chain::START);
         let mut masking = Masking::default();
+        let allotment = log.allot();
         while let Some(bytes) = frames.recv().await {
             let mut bytes: Bytes = bytes;
             let decode = |bytes: &Bytes| {
@@ -318,7 +319,7 @@ impl Taking {
                 ));
             }
             last = frame.last_seq();
-            let place = log.reserve(bytes.len()).await;
+            let place = log.reserve(bytes.len(), &allotment).await;
             let place = place.map_err(|error| Answer(refusal_of(&error)))?;
             let now_us = self.deployments.now_us();
             let arrived = masking.take(frame, bytes, &limits);
