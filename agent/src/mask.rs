@@ -785,12 +785,15 @@ mod tests {
             };
             let (shown, counts) = run(size);
             prop_assert_eq!(&run(whole.len().max(1)), &(shown.clone(), counts.clone()));
+            let (text, colours) = secrets::split(whole.as_bytes());
             if counts.is_empty() {
                 prop_assert_eq!(shown, whole);
-            } else {
+            } else if !text.contains(&0x1b) {
                 // Each colour is still there, in the same order.
-                let of = |text: &str| secrets::split(text.as_bytes()).1.into_iter().map(|(_, colour)| colour).collect::<Vec<_>>();
-                prop_assert_eq!(of(&shown), of(&whole));
+                prop_assert_eq!(
+                    secrets::split(shown.as_bytes()).1.iter().map(|(_, colour)| *colour).collect::<Vec<_>>(),
+                    colours.iter().map(|(_, colour)| *colour).collect::<Vec<_>>()
+                );
             }
         }
 
