@@ -229,7 +229,7 @@ impl<S: Sink> Between<'_, S> {
 
 impl<S: Sink> Sink for Between<'_, S> {
     fn plain(&mut self, bytes: &[u8]) {
-        self.parts(bytes, |sink, part| sink.plain(part));
+        self.parts(bytes, S::plain);
     }
 
     fn secret(&mut self, bytes: &[u8], kind: Kind, begins: bool) {
