@@ -8,15 +8,17 @@
 //!   be the beginning of a secret is held back until it is decided. The hold is bounded in bytes
 //!   (one less than the longest known secret; behind the beginning of a token a few hundred) and not in time,
 //!   because a pause in the middle of a secret must not reveal its rest;
-//! * bytes that are no part of a secret pass unchanged;
+//! * bytes that are no part of a secret pass unchanged. Colours within one are none of it: the search looks at the text without them
+//!   (see [`secrets::split`]), and they are written behind the stars;
 //! * the value of an unfinished `::add-mask::` line is held back until its line feed.
 //!
 //! As in other tools that know this line, `%25`, `%0A` and `%0D` in VALUE stand for themselves, and
-//! each line of a value of several lines is a secret of its own.
+//! each line of a value of several lines is a secret of its own. What is told of is looked for as it is, as JSON writes it, and as addresses do.
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use deckport_protocol::secrets::{self, Counts, Kind, Scanner, Sink};
+use deckport_protocol::secrets::{self, Colour, Counts, Kind, Scanner, Sink};
 use memchr::memmem::Finder;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 const MARKER: &[u8] = b"::add-mask::";
@@ -58,6 +60,8 @@ struct Known {
     held_covered: usize,
     /// What of the held bytes the scanner found to be secret.
     held_found: Vec<Found>,
+    /// Colours behind so many of the held bytes.
+    held_colours: VecDeque<(usize, Colour)>,
     /// The last byte decided was covered: its stars are written.
     in_run: bool,
     counts: Counts,
@@ -97,6 +101,10 @@ impl Sink for Decided<'_> {
         }
     }
 
+    fn colour(&mut self, colour: Colour) {
+        self.known.colour(colour, self.out);
+    }
+
     fn learned(&mut self, value: &[u8]) {
         if self.known.learned < LEARNED && !self.known.has(value) {
             self.known.learned += 1;
@@ -113,7 +121,8 @@ impl Masker {
         let mut masker = Self::default();
         for (name, value) in variables {
             if secrets::is_secret_name(name.as_ref()) {
-                for line in value.as_ref().split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {
+                let (value, _) = secrets::split(value.as_ref());
+                for line in value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {
                     if secrets::is_secret_value(line) && !line.starts_with(b"-----") {
                         masker.known.add(line, ENVIRONMENT);
                     }
@@ -125,7 +134,7 @@ impl Masker {
 
     /// Adds a secret.
     pub fn add(&mut self, secret: &[u8]) {
-        self.known.add(secret, ASKED);
+        self.known.add(&secrets::split(secret).0, ASKED);
     }
 
     /// How many secrets were masked so far, by kind.
@@ -203,7 +212,7 @@ impl Masker {
             let secret = std::mem::take(&mut named) && secrets::is_secret_value(part.as_bytes());
             named = part.strip_prefix("--").is_some_and(secrets::is_secret_name);
             if secret {
-                self.known.add(part.as_bytes(), Kind::Named.name());
+                self.known.add(&secrets::split(part.as_bytes()).0, Kind::Named.name());
             }
             self.text(part)
         };
@@ -243,9 +252,15 @@ impl Masker {
         out.extend_from_slice(STARS);
         self.known.count(ASKED);
         let decoded = unescape(value);
-        for secret in decoded.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).chain([value]) {
+        let (decoded, _) = secrets::split(&decoded);
+        let (value, colours) = secrets::split(value);
+        for (_, colour) in colours {
+            out.extend_from_slice(colour.bytes());
+        }
+        for secret in decoded.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).chain([&*value])
+        {
             if secret.len() >= SECRET_BYTES {
-                self.add(secret);
+                self.known.add(secret, ASKED);
             }
         }
     }
@@ -267,11 +282,17 @@ impl Known {
         self.secrets.iter().any(|(known, _)| known == secret)
     }
 
+    /// Adds a secret that is free of colours, and other ways to write it.
     fn add(&mut self, secret: &[u8], told: &'static str) {
         if secret.is_empty() || self.has(secret) {
             return;
         }
-        self.secrets.push((secret.to_vec(), told));
+        let forms = [Some(secret.to_vec()), in_json(secret), Some(in_address(secret))];
+        for form in forms.into_iter().flatten() {
+            if !self.has(&form) {
+                self.secrets.push((form, told));
+            }
+        }
         // Fails only beyond some gigabytes of patterns; then the old automaton would miss the new
         // secret, so everything is refused rather than shown.
         self.automaton = AhoCorasick::builder()
@@ -292,7 +313,7 @@ impl Known {
             if let Some(kind) = found.flatten() {
                 self.count(kind);
             }
-            emit(bytes, &mut position, covered, bytes.len(), &mut self.in_run, bytes.len(), out);
+            self.emit(bytes, &mut position, covered, bytes.len(), bytes.len(), out);
             return;
         }
         let mut work = std::mem::take(&mut self.held);
@@ -335,7 +356,7 @@ impl Known {
         let mut covered_from_before = self.held_covered;
         let mut position = 0;
         for (range, kind) in ranges {
-            emit(work, &mut position, covered, range.start, &mut self.in_run, hold, out);
+            self.emit(work, &mut position, covered, range.start, hold, out);
             if range.start < hold {
                 // What begins within another is counted with that.
                 if let Some(kind) = kind.filter(|_| range.start >= covered) {
@@ -345,13 +366,61 @@ impl Known {
             }
             covered = covered.max(range.end);
         }
-        emit(work, &mut position, covered, work.len(), &mut self.in_run, hold, out);
+        self.emit(work, &mut position, covered, work.len(), hold, out);
+        for (at, _) in &mut self.held_colours {
+            *at -= hold;
+        }
         self.held_covered = covered_from_before.saturating_sub(hold);
         self.held_found = found
             .into_iter()
             .filter(|(range, _)| range.start >= hold)
             .map(|(range, kind)| (range.start - hold..range.end - hold, kind))
             .collect();
+    }
+
+    /// A colour stands behind what came so far.
+    fn colour(&mut self, colour: Colour, out: &mut Vec<u8>) {
+        if self.held.is_empty() {
+            out.extend_from_slice(colour.bytes());
+        } else {
+            self.held_colours.push_back((self.held.len(), colour));
+        }
+    }
+
+    /// Writes `work[*position..until]` as far as it lies before `hold`, with the colours up to there: stars for what lies before
+    /// `covered`, the rest as it is. A colour does not end a run of covered bytes, so one within it comes behind its stars.
+    fn emit(
+        &mut self,
+        work: &[u8],
+        position: &mut usize,
+        covered: usize,
+        until: usize,
+        hold: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let until = until.min(hold);
+        if *position < covered.min(until) {
+            if !self.in_run {
+                out.extend_from_slice(STARS);
+                self.in_run = true;
+            }
+            *position = covered.min(until);
+            self.colours(*position, out);
+        }
+        while *position < until {
+            let next = self.held_colours.front().map_or(until, |(at, _)| until.min(*at));
+            out.extend_from_slice(&work[*position..next]);
+            self.in_run = false;
+            *position = next;
+            self.colours(next, out);
+        }
+    }
+
+    /// Writes the colours up to `until`.
+    fn colours(&mut self, until: usize, out: &mut Vec<u8>) {
+        while let Some((_, colour)) = self.held_colours.pop_front_if(|(at, _)| *at <= until) {
+            out.extend_from_slice(colour.bytes());
+        }
     }
 
     /// Where the undecided end begins: the earliest place from which `work` to its end is the
@@ -379,30 +448,25 @@ impl Known {
     }
 }
 
-/// Writes `work[*position..until]` as far as it lies before `hold`: stars for what lies before
-/// `covered`, the rest as it is.
-fn emit(
-    work: &[u8],
-    position: &mut usize,
-    covered: usize,
-    until: usize,
-    in_run: &mut bool,
-    hold: usize,
-    out: &mut Vec<u8>,
-) {
-    let until = until.min(hold);
-    if *position < covered.min(until) {
-        if !*in_run {
-            out.extend_from_slice(STARS);
-            *in_run = true;
+/// The secret as a text in JSON, without the quotation marks.
+fn in_json(secret: &[u8]) -> Option<Vec<u8>> {
+    let json = serde_json::to_string(std::str::from_utf8(secret).ok()?).ok()?;
+    Some(json.as_bytes()[1..json.len() - 1].to_vec())
+}
+
+/// The secret as a part of an address, as `encodeURIComponent` writes it.
+fn in_address(secret: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(secret.len());
+    for &byte in secret {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
+            out.push(byte);
+        } else {
+            let digit = |number: u8| DIGITS[usize::from(number)];
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
-        *position = covered.min(until);
     }
-    if *position < until {
-        out.extend_from_slice(&work[*position..until]);
-        *in_run = false;
-        *position = until;
-    }
+    out
 }
 
 fn unescape(value: &[u8]) -> Vec<u8> {
@@ -515,6 +579,80 @@ mod tests {
         assert_eq!(run(&[text]), "::add-mask::***\n::add-mask::***\n*** ***d ***\n");
     }
 
+    #[test]
+    fn colours_within_a_secret_stand_behind_its_stars() {
+        for (text, expected) in [
+            ("ghp_0123456789a\x1b[0mbcdefghijABCDEFGHIJ012345\r\n", "ghp_***\x1b[0m\r\n"),
+            ("\x1b[1mghp_0123456\x1b[22m789abcdefghijABCDEFGHIJ012345", "\x1b[1mghp_***\x1b[22m"),
+            (
+                "::add-mask::SuperVal77xy\r\nSuper\x1b[0mVal77xy\r\n",
+                "::add-mask::***\r\n***\x1b[0m\r\n",
+            ),
+            // A colour in the line that tells of it is no part of the value either.
+            (
+                "\x1b[33m::add-mask::Super\x1b[1mVal77xy\x1b[0m\r\nis SuperVal77xy\x1b[K now\r\n",
+                "\x1b[33m::add-mask::***\x1b[1m\x1b[0m\r\nis ***\x1b[K now\r\n",
+            ),
+            // The beginning of a known value that is none, with colours between.
+            (
+                "::add-mask::SuperVal77xy\nSu\x1b[31mper\x1b[0mVal\x1b[Kue\n",
+                "::add-mask::***\nSu\x1b[31mper\x1b[0mVal\x1b[Kue\n",
+            ),
+            (
+                "the DB_PASSWORD=\x1b[01;31m\x1b[Khunter\x1b[m\x1b[K22!\r\nhunter22!",
+                "the DB_PASSWORD=\x1b[01;31m\x1b[K***\x1b[m\x1b[K\r\n***",
+            ),
+        ] {
+            assert_eq!(run(&[text.as_bytes()]), expected);
+            for cut in 0..text.len() {
+                let (before, behind) = text.as_bytes().split_at(cut);
+                assert_eq!(run(&[before, behind]), expected, "cut at {cut}");
+            }
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(run(&bytes), expected);
+        }
+        let mut masker = Masker::of_environment([("API_TOKEN", "\x1b[1mhunter22!\x1b[0m")]);
+        assert_eq!(masker.text("it is hunt\x1b[1mer22!"), "it is ***\x1b[1m");
+    }
+
+    #[test]
+    fn a_colour_waits_only_for_text_before_it() {
+        let mut masker = Masker::default();
+        masker.add(b"hunter22");
+        let mut out = Vec::new();
+        masker.feed(b"name\x1b[0m \x1b[31m", &mut out);
+        assert_eq!(out, b"name\x1b[0m \x1b[31m");
+        out.clear();
+        masker.feed(b"hunt\x1b[0m", &mut out);
+        assert_eq!(out, b"");
+        masker.feed(b"s\x1b[1m", &mut out);
+        assert_eq!(out, b"hunt\x1b[0ms\x1b[1m");
+        // However many come, what waits for the text before them is bounded.
+        out.clear();
+        masker.feed(b"hunt", &mut out);
+        let many = b"\x1b[?25l\x1b[?25h".repeat(100);
+        masker.feed(&many, &mut out);
+        assert!(out.starts_with(b"hunt\x1b[?25l") && out.len() > many.len() - 200, "{}", out.len());
+        masker.finish(&mut out);
+        assert_eq!(out, [b"hunt", &many[..]].concat());
+    }
+
+    #[test]
+    fn a_value_is_a_secret_in_other_spellings() {
+        let mut masker = Masker::of_environment([("DB_PASSWORD", "a\"b c/ü+1")]);
+        let spelt = r#"a"b c/ü+1, {"p":"a\"b c/ü+1"}, ?p=a%22b%20c%2F%C3%BC%2B1&q"#;
+        assert_eq!(masker.text(spelt), r#"***, {"p":"***"}, ?p=***&q"#);
+        assert_eq!(masker.counts(), &Counts::from([("environment".into(), 3)]));
+        assert_eq!(in_address(b"AZaz09-_.!~*'() %\xff"), b"AZaz09-_.!~*'()%20%25%FF");
+        // Each is one of the values that may be learned.
+        let mut out = Vec::new();
+        for number in 0..LEARNED {
+            masker.feed(format!("TOKEN='a b/{number:06}'\n").as_bytes(), &mut out);
+        }
+        assert_eq!(masker.known.learned, LEARNED);
+        assert_eq!(masker.text("a b/000499 a%20b%2F000499"), "*** ***");
+    }
+
     /// The definition: every maximal run of bytes that lies in some occurrence becomes stars.
     fn defined(secrets: &[Vec<u8>], text: &[u8]) -> Vec<u8> {
         let mut covered = vec![false; text.len()];
@@ -534,6 +672,17 @@ mod tests {
             }
         }
         out
+    }
+
+    fn colours() -> impl Strategy<Value = &'static str> {
+        prop_oneof![
+            Just("\x1b[0m"),
+            Just("\x1b[01;31m\x1b[K"),
+            Just("\x1b[m\x1b[K"),
+            Just("\x1b(B\x1b[m"),
+            Just("\x1b[m\x0f"),
+            Just("\x1b[38;2;255;128;0m"),
+        ]
     }
 
     proptest! {
@@ -563,6 +712,7 @@ mod tests {
                 Just("ghp_0123456789abcdefghijABCDEFGHIJ012345"), Just("ghp_"), Just("password: "), Just("hunter22"), Just("hunt"),
                 Just("\r\n"), Just("TOKEN="), Just(" "), Just("0123"), Just("cdefghij"), Just("\""), Just("::add-mask::"), Just("-----BEGIN PRIVATE KEY-----"),
                 Just("MIIEpAIBAAKCAQEAzq0yT3"), Just("-----END PRIVATE KEY-----"), Just("https://u:"), Just("@h"),
+                Just("\x1b[0m"), Just("\x1b[01;31m\x1b[K"), Just("\x1b["),
             ], 0..12),
             cut in 1usize..7,
         ) {
@@ -578,6 +728,73 @@ mod tests {
             };
             let at_once = run(&mut std::iter::once(whole.as_bytes()));
             prop_assert_eq!(run(&mut whole.as_bytes().chunks(cut)), at_once);
+        }
+
+        #[test]
+        fn colours_anywhere_in_a_secret_show_nothing_of_it(
+            which in 0usize..4,
+            places in prop::collection::vec((0usize..37, colours()), 0..6),
+            size in 1usize..50,
+        ) {
+            let (before, secret, behind) = [
+                ("at ghp_", "0123456789abcdefghijABCDEFGHIJ012345", " now\r\n"),
+                ("\"password\": \"", "hunter 22!", "\",\n"),
+                ("a ", "SuperVal77xy", "z\n"),
+                ("https://u:", "hunter22!", "@host/\n"),
+            ][which];
+            let mut places: Vec<_> = places.into_iter().map(|(at, colour)| (at.min(secret.len()), colour)).collect();
+            places.sort_by_key(|(at, _)| *at);
+            let (mut text, mut outside, mut from) = (before.to_owned(), [before, "***"].map(ToOwned::to_owned), 0);
+            for (at, colour) in places {
+                text += &secret[from..at];
+                text += colour;
+                outside[usize::from(at > 0)] += colour;
+                from = at;
+            }
+            text += &secret[from..];
+            text += behind;
+            let expected = outside.concat() + behind;
+            let mut masker = Masker::of_environment([("A_SECRET", "SuperVal77xy")]);
+            let mut out = Vec::new();
+            for chunk in text.as_bytes().chunks(size) {
+                masker.feed(chunk, &mut out);
+            }
+            masker.finish(&mut out);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), &*expected);
+            prop_assert_eq!(masker.counts().values().sum::<u64>(), 1);
+            prop_assert_eq!(masker.text(&text), expected);
+        }
+
+        #[test]
+        fn colours_without_secrets_pass(
+            parts in prop::collection::vec(prop_oneof![
+                colours(), Just("\x1b"), Just("\x1b["), Just("m"), Just("0"), Just("hunt"), Just("er2"), Just("password: "), Just("ghp_"),
+                Just(" "), Just("\r\n"), Just("0123456789"), Just("https://u:"), Just("\x1b]8;;https://a.example/\x1b\\"),
+            ], 0..30),
+            size in 1usize..9,
+        ) {
+            let whole = parts.concat();
+            let run = |size| {
+                let mut masker = Masker::of_environment([("A_SECRET", "hunter22")]);
+                let mut out = Vec::new();
+                for chunk in whole.as_bytes().chunks(size) {
+                    masker.feed(chunk, &mut out);
+                }
+                masker.finish(&mut out);
+                (String::from_utf8(out).unwrap(), masker.counts().clone())
+            };
+            let (shown, counts) = run(size);
+            prop_assert_eq!(&run(whole.len().max(1)), &(shown.clone(), counts.clone()));
+            let (text, colours) = secrets::split(whole.as_bytes());
+            if counts.is_empty() {
+                prop_assert_eq!(shown, whole);
+            } else if !text.contains(&0x1b) {
+                // Each colour is still there, in the same order.
+                prop_assert_eq!(
+                    secrets::split(shown.as_bytes()).1.iter().map(|(_, colour)| *colour).collect::<Vec<_>>(),
+                    colours.iter().map(|(_, colour)| *colour).collect::<Vec<_>>()
+                );
+            }
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Finds secrets in files: how fast, and which lines. `cargo run --release -p deckport-protocol --example find_secrets -- [--show] FILE…`
 
-use deckport_protocol::secrets::{self, Kind, Scanner, Sink};
+use deckport_protocol::secrets::{self, Colour, Kind, Scanner, Sink};
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -12,6 +12,8 @@ impl Sink for Count {
     fn secret(&mut self, _: &[u8], _: Kind, begins: bool) {
         self.0 += u64::from(begins);
     }
+
+    fn colour(&mut self, _: Colour) {}
 }
 
 fn main() -> std::io::Result<()> {

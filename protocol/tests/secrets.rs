@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use base64::Engine as _;
-use deckport_protocol::secrets::{self, Kind, Scanner, Sink};
+use deckport_protocol::secrets::{self, Colour, Kind, Scanner, Sink};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -275,6 +275,33 @@ fn masked(text: &str) -> String {
         .map_or_else(|| text.to_owned(), |masked| String::from_utf8(masked).unwrap())
 }
 
+/// The line with colours at some places, as `grep --color` and others set them.
+fn coloured(dice: &mut Dice, line: &str) -> String {
+    let mut places: Vec<usize> = (0..=dice.below(3)).map(|_| dice.below(line.len())).collect();
+    places.sort_unstable();
+    // Not within one that is there.
+    places.retain(|&at| line[..at].rfind('\x1b').is_none_or(|begin| line[begin..at].contains('m')));
+    let mut text = String::new();
+    let mut from = 0;
+    for at in places {
+        text.push_str(&line[from..at]);
+        text.push_str(dice.pick(&[
+            "\x1b[01;31m\x1b[K",
+            "\x1b[m\x1b[K",
+            "\x1b[0m",
+            "\x1b(B\x1b[m",
+            "\x1b[38;5;208m",
+        ]));
+        from = at;
+    }
+    text.push_str(&line[from..]);
+    text
+}
+
+fn without_colours(text: &str) -> String {
+    String::from_utf8(secrets::split(text.as_bytes()).0.into_owned()).unwrap()
+}
+
 /// Nothing of the secret that says something is left.
 fn is_gone(secret: &str, shown: &str) -> bool {
     !secret.as_bytes().windows(8).any(|part| shown.as_bytes().windows(8).any(|seen| seen == part))
@@ -325,13 +352,98 @@ fn tokens_are_found() {
     assert!(whole.recall() >= 0.99, "{:#?}", whole.missed);
 }
 
+#[test]
+fn tokens_with_colours_in_them_are_found() {
+    let mut dice = Dice(0xc0105);
+    let mut tally = Tally::default();
+    for (_, kind, make) in formats() {
+        for _ in 0..60 {
+            let (shown, secret) = make(&mut dice);
+            let text = line(&mut dice, &format!("{shown}{secret}"));
+            let text = coloured(&mut dice, &text);
+            tally.all += 1;
+            if !is_gone(&secret, &without_colours(&masked(&text))) {
+                tally.missed.push(text);
+            }
+            // Within the secret they change nothing: what is found without them is found, once, and to the same end.
+            let text = format!("{shown}{}\n", coloured(&mut dice, &secret));
+            if secrets::mask(without_colours(&text).as_bytes()).is_none() {
+                continue;
+            }
+            let spans = secrets::find(text.as_bytes());
+            assert_eq!(spans.iter().filter(|span| span.begins).count(), 1, "{text:?}");
+            assert!(spans.iter().all(|span| span.kind == kind), "{text:?}");
+            assert_eq!(spans.last().unwrap().end, text.len() - 1, "{text:?}");
+            let rest = without_colours(&masked(&text)).replace('*', "");
+            assert_eq!(rest, format!("{shown}\n"), "{text:?}");
+        }
+    }
+    println!("{} tokens with colours: {:.3} % found", tally.all, tally.recall() * 100.0);
+    assert!(tally.recall() >= 0.99, "{:#?}", tally.missed);
+}
+
+#[test]
+fn colours_are_kept_beside_secrets_and_between_their_parts() {
+    for (text, expected) in [
+        ("ghp_0123456789a\x1b[0mbcdefghijABCDEFGHIJ012345\n", "ghp_***\x1b[0m***\n"),
+        ("\x1b[1mghp_0123456\x1b[22m789abcdefghijABCDEFGHIJ012345", "\x1b[1mghp_***\x1b[22m***"),
+        (
+            "gh\x1b[1mp_\x1b[0m0123456789abcdefghijABCDEFGHIJ012345\x1b[K\n",
+            "gh\x1b[1mp_\x1b[0m***\x1b[K\n",
+        ),
+        // As `jq -C` has it.
+        (
+            "\x1b[34;1m\"password\"\x1b[0m\x1b[1;39m:\x1b[0m \x1b[0;32m\"hunter2222\"\x1b[0m\x1b[1;39m,",
+            "\x1b[34;1m\"password\"\x1b[0m\x1b[1;39m:\x1b[0m \x1b[0;32m\"***\"\x1b[0m\x1b[1;39m,",
+        ),
+        // A colour is a word's boundary,
+        ("abc\x1b[0mghp_0123456789abcdefghijABCDEFGHIJ012345\n", "abc\x1b[0mghp_***\n"),
+        // and may be a secret's end: that of a token of a stated length, of a value in a sentence.
+        ("\x1b[1mAKIA0123456789ABCDEF\x1b[0mworks\n", "\x1b[1mAKIA***\x1b[0mworks\n"),
+        (
+            "the password: \x1b[1mhunter2222\x1b[0m is a bad one\n",
+            "the password: \x1b[1m***\x1b[0m is a bad one\n",
+        ),
+        // An address stays text.
+        (
+            "\x1b]8;;https://u:hunter2222@a.example/\x1b\\here",
+            "\x1b]8;;https://u:***@a.example/\x1b\\here",
+        ),
+    ] {
+        assert_eq!(masked(text), expected);
+        let whole = streamed([text.as_bytes()]);
+        assert_eq!(String::from_utf8_lossy(&whole.text), expected);
+        for cut in 0..text.len() {
+            let cut = streamed([&text.as_bytes()[..cut], &text.as_bytes()[cut..]]);
+            assert_eq!(String::from_utf8_lossy(&cut.text), expected);
+            assert_eq!((cut.begun, cut.learned), (whole.begun, whole.learned.clone()));
+        }
+    }
+    // What stands before the colour is a value by itself, and with what is behind it another.
+    let text = b"API_KEY=hunter2222\x1b[0m, again: hunter2222\n";
+    assert_eq!(streamed([&text[..]]).learned, [b"hunter2222,".to_vec(), b"hunter2222".to_vec()]);
+}
+
+#[test]
+fn a_colour_does_not_wait_for_text() {
+    let (mut scanner, mut shown) = (Scanner::default(), Shown::default());
+    scanner.feed(b"\x1b[1mname\x1b[0m", &mut shown);
+    assert_eq!(shown.text, b"\x1b[1mname\x1b[0m");
+    scanner.feed(b" token: \x1b[31m", &mut shown);
+    assert!(shown.text.ends_with(b" token: \x1b[31m") && !scanner.holds());
+    scanner.feed(b"hunter\x1b[", &mut shown);
+    assert!(shown.text.ends_with(b" token: \x1b[31m") && scanner.holds());
+    scanner.feed(b"0m2222\n", &mut shown);
+    assert!(shown.text.ends_with(b" token: \x1b[31m***\x1b[0m***\n") && !scanner.holds());
+}
+
 /// Passwords and keys without a form of their own, in the places where they are named.
 #[test]
 fn named_values_are_found() {
     const SYMBOLS: &str =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!@#%^*_-+=.:?~";
     let mut dice = Dice(0xfeed);
-    let mut tally = Tally::default();
+    let (mut tally, mut tally_coloured) = (Tally::default(), Tally::default());
     for index in 0..3000 {
         let quoted = index % 2 == 0;
         let value = if quoted {
@@ -403,14 +515,19 @@ fn named_values_are_found() {
                 ),
             }
         };
-        tally.all += 1;
-        if !is_gone(&value.replace('/', "%2F"), &masked(&text)) || !is_gone(&value, &masked(&text))
-        {
-            tally.missed.push(text);
+        let with_colours = coloured(&mut dice, &text);
+        for (tally, text) in [(&mut tally, text), (&mut tally_coloured, with_colours)] {
+            tally.all += 1;
+            let shown = without_colours(&masked(&text));
+            if !is_gone(&value.replace('/', "%2F"), &shown) || !is_gone(&value, &shown) {
+                tally.missed.push(text);
+            }
         }
     }
     println!("{} named values: {:.3} % found", tally.all, tally.recall() * 100.0);
     assert!(tally.recall() >= 0.99, "{:#?}", &tally.missed);
+    println!("with colours: {:.3} % found", tally_coloured.recall() * 100.0);
+    assert!(tally_coloured.recall() >= 0.99, "{:#?}", &tally_coloured.missed);
 }
 
 #[test]
@@ -640,6 +757,11 @@ impl Sink for Shown {
         }
     }
 
+    fn colour(&mut self, colour: Colour) {
+        self.text.extend_from_slice(colour.bytes());
+        self.in_secret = false;
+    }
+
     fn learned(&mut self, value: &[u8]) {
         self.learned.push(value.to_vec());
     }
@@ -724,6 +846,10 @@ fn texts() -> impl Strategy<Value = String> {
         Just("sk-".into()),
         Just("SG.".into()),
         Just("\x1b[31m".into()),
+        Just("\x1b[m\x1b[K".into()),
+        Just("\x1b(B\x1b[m\x0f".into()),
+        Just("\x1b[".into()),
+        Just("\x1b".into()),
         Just("--".into()),
         Just("AKIA".into()),
         Just("1234567890:AA".into()),

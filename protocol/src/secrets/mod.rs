@@ -10,20 +10,26 @@
 //! * **Only candidates wait.** A secret is what stands *behind* something known: behind `ghp_`, `password=`, `-----BEGIN … PRIVATE KEY-----`.
 //!   What is known may be shown and is; what follows it is held back until it is decided, by a bounded number of bytes
 //!   ([`rules::HELD`] at most). Bytes behind nothing known pass at once.
+//! * **Colours do not matter.** The rules look at the text without them (see [`colours`]); each is handed on at its place. One directly before a
+//!   known beginning is not part of a word, and one behind a secret may be its end.
 //! * **Cheap where there is nothing.** Two passes of a vectorised search for the known beginnings; the rules run where they find something.
 //!
 //! Not found: secrets that nothing tells from other text (a bare password, a hexadecimal key without a name, a token of Discord's in a line
 //! that speaks neither of Discord nor of a token).
 
 mod classes;
+mod colours;
+mod decide;
 mod names;
 mod rules;
 mod triggers;
 
+pub use colours::{Colour, split};
 pub use names::{is_secret_name, is_secret_value};
 
-use crate::secrets::rules::{Run, Verdict};
-use std::collections::BTreeMap;
+use colours::Splitter;
+use decide::Decider;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How far a rule looks back from where a secret may begin.
 pub const LOOKBEHIND: usize = 256;
@@ -114,164 +120,129 @@ pub trait Sink {
     fn plain(&mut self, bytes: &[u8]);
     /// Bytes of a secret; with `begins` the first of a new one.
     fn secret(&mut self, bytes: &[u8], kind: Kind, begins: bool);
+    /// A colour between the bytes before it and those behind it. A secret goes on over it.
+    fn colour(&mut self, colour: Colour);
     /// A whole value that was named as a secret, behind its bytes. It is one wherever it appears from here on.
     fn learned(&mut self, value: &[u8]) {
         let _ = value;
     }
 }
 
-/// Where in a secret the stream stands.
-#[derive(Clone, Debug)]
-enum Inside {
-    /// A token or value that goes on while its bytes are of its sort.
-    Run(Run),
-    /// A private key in PEM form.
-    Key(rules::Key),
-}
-
-/// Finds secrets in a stream.
+/// Finds secrets in a stream, also where colours stand within them.
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
-    /// What was passed on of the open line, at most [`LOOKBEHIND`] bytes, then what is held back.
-    text: Vec<u8>,
-    /// How much of `text` was passed on.
-    passed: usize,
-    /// What may begin at or before here was judged.
-    judged: usize,
-    inside: Option<Inside>,
+    splitter: Splitter,
+    decider: Decider,
+    /// Colours before which text is held back, each with how much of it.
+    waiting: VecDeque<(usize, Colour)>,
+    /// For the text without colours.
+    buffer: Vec<u8>,
 }
 
 impl Scanner {
     /// Takes the next bytes and hands on what is decided.
     pub fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink) {
-        if self.text.is_empty() {
-            // Mostly the line before is over: nothing is copied.
-            (self.passed, self.judged) = (0, 0);
-            let passed = self.go_on(bytes, false, sink);
-            self.keep(bytes, passed);
-            return;
-        }
-        let mut text = std::mem::take(&mut self.text);
-        text.extend_from_slice(bytes);
-        let passed = self.go_on(&text, false, sink);
-        self.keep(&text, passed);
+        self.go_on(bytes, false, sink, |decider, text, sink| {
+            if !text.is_empty() {
+                decider.feed(text, sink);
+            }
+        });
     }
 
     /// No more comes that could make what is held a secret; a key in PEM form goes on all the same.
     pub fn flush(&mut self, sink: &mut impl Sink) {
-        let text = std::mem::take(&mut self.text);
-        self.go_on(&text, true, sink);
-        if matches!(self.inside, Some(Inside::Run(_))) {
-            self.inside = None;
-        }
-        (self.passed, self.judged) = (0, 0);
+        self.go_on(b"", true, sink, |decider, text, sink| {
+            if !text.is_empty() {
+                decider.feed(text, sink);
+            }
+            decider.flush(sink);
+        });
     }
 
     /// A text that nothing is before and, but for the rest of a key, nothing behind.
     fn whole(&mut self, text: &[u8], sink: &mut impl Sink) {
-        (self.passed, self.judged) = (0, 0);
-        self.go_on(text, true, sink);
+        self.go_on(text, true, sink, |decider, text, sink| decider.whole(text, sink));
     }
 
     /// Whether bytes are held back.
     pub fn holds(&self) -> bool {
-        self.passed < self.text.len()
+        self.decider.held() > 0 || self.splitter.holds()
     }
 
-    /// Keeps what a later rule may look at, and what is held.
-    fn keep(&mut self, text: &[u8], passed: usize) {
-        let line = memchr::memrchr2(b'\n', b'\r', &text[..passed]).map_or(0, |at| at + 1);
-        let from = line.max(passed.saturating_sub(LOOKBEHIND)).min(self.judged);
-        self.text.clear();
-        self.text.extend_from_slice(&text[from..]);
-        self.passed = passed - from;
-        self.judged -= from;
-    }
-
-    /// Goal: pass on as much of `text` as is decided. Ends at the text's end, or where something must be held.
-    fn go_on(&mut self, text: &[u8], over: bool, sink: &mut impl Sink) -> usize {
-        let mut passed = self.passed;
-        if let Some(inside) = self.inside.take() {
-            passed = self.within(inside, text, passed, over, false, sink);
-            if self.inside.is_some() {
-                self.judged = passed;
-                return passed;
-            }
-            self.judged = passed;
-        }
-        let mut found = triggers::find(text, self.judged, over);
-        found.sort_by_key(|found| (found.end, found.rule));
-        for trigger in found {
-            if trigger.end <= self.judged {
-                continue;
-            }
-            match rules::judge(trigger.rule, text, trigger.end, over) {
-                Verdict::Not => {}
-                Verdict::More { hold } => {
-                    let hold = hold.max(passed);
-                    sink.plain(&text[passed..hold]);
-                    self.judged = trigger.end - 1;
-                    return hold;
-                }
-                Verdict::Secret { from, run } => {
-                    // Of one end the first rule that says so counts.
-                    let from = from.max(passed);
-                    sink.plain(&text[passed..from]);
-                    passed = self.within(Inside::Run(run), text, from, over, true, sink);
-                    self.judged = passed;
-                    if self.inside.is_some() {
-                        return passed;
-                    }
-                }
-                Verdict::Key => {
-                    let from = trigger.end.max(passed);
-                    sink.plain(&text[passed..from]);
-                    let key = Inside::Key(rules::Key::default());
-                    passed = self.within(key, text, from, over, true, sink);
-                    self.judged = passed;
-                    if self.inside.is_some() {
-                        return passed;
-                    }
-                }
-            }
-        }
-        sink.plain(&text[passed..]);
-        self.judged = text.len();
-        text.len()
-    }
-
-    /// Passes on the secret's bytes from `from` on; says where it ends, or where to go on.
-    fn within(
+    fn go_on<S: Sink>(
         &mut self,
-        mut inside: Inside,
-        text: &[u8],
-        from: usize,
+        bytes: &[u8],
         over: bool,
-        begins: bool,
-        sink: &mut impl Sink,
-    ) -> usize {
-        match &mut inside {
-            Inside::Run(run) => {
-                let end = run.end(text, from);
-                sink.secret(&text[from..end], run.kind, begins);
-                if run.learns && (end < text.len() || over) {
-                    sink.learned(&text[from..end]);
-                }
-                // What is learned was seen whole before it was decided.
-                run.learns = false;
-                if end == text.len() && !over {
-                    self.inside = Some(inside);
-                }
-                end
+        sink: &mut S,
+        decide: impl FnOnce(&mut Decider, &[u8], &mut Between<'_, S>),
+    ) {
+        let held = self.decider.held();
+        let Self { splitter, decider, waiting, buffer } = self;
+        let text = splitter.take(bytes, over, buffer, |at, colour| {
+            waiting.push_back((held + at, colour));
+            decider.colour_behind(at);
+        });
+        let mut between = Between { sink, waiting, passed: 0 };
+        decide(decider, text, &mut between);
+        between.end();
+    }
+}
+
+/// Puts the colours back between what is decided.
+struct Between<'a, S> {
+    sink: &'a mut S,
+    waiting: &'a mut VecDeque<(usize, Colour)>,
+    passed: usize,
+}
+
+impl<S: Sink> Between<'_, S> {
+    /// Hands on `bytes` in parts, and the colours that stand before, between and directly behind them.
+    fn parts(&mut self, bytes: &[u8], mut part: impl FnMut(&mut S, &[u8])) {
+        let mut rest = bytes;
+        loop {
+            self.colours();
+            if rest.is_empty() {
+                return;
             }
-            Inside::Key(key) => {
-                let (end, over) = key.go_on(text, from, over, sink);
-                if !over {
-                    self.inside = Some(inside);
-                }
-                end
-            }
+            let until = self.waiting.front().map_or(rest.len(), |(at, _)| at - self.passed);
+            let (now, later) = rest.split_at(until.min(rest.len()));
+            part(self.sink, now);
+            self.passed += now.len();
+            rest = later;
         }
+    }
+
+    fn colours(&mut self) {
+        while let Some((_, colour)) = self.waiting.pop_front_if(|(at, _)| *at <= self.passed) {
+            self.sink.colour(colour);
+        }
+    }
+
+    /// What still waits stands behind text that is held back.
+    fn end(mut self) {
+        self.colours();
+        for (at, _) in self.waiting {
+            *at -= self.passed;
+        }
+    }
+}
+
+impl<S: Sink> Sink for Between<'_, S> {
+    fn plain(&mut self, bytes: &[u8]) {
+        self.parts(bytes, S::plain);
+    }
+
+    fn secret(&mut self, bytes: &[u8], kind: Kind, begins: bool) {
+        let mut begins = begins;
+        self.parts(bytes, |sink, part| sink.secret(part, kind, std::mem::take(&mut begins)));
+    }
+
+    fn colour(&mut self, colour: Colour) {
+        self.sink.colour(colour);
+    }
+
+    fn learned(&mut self, value: &[u8]) {
+        self.sink.learned(value);
     }
 }
 
@@ -281,7 +252,7 @@ pub struct Span {
     pub begin: usize,
     pub end: usize,
     pub kind: Kind,
-    /// It is not the further line of a secret of several lines.
+    /// It is not the further part of a secret that goes over lines or colours.
     pub begins: bool,
 }
 
@@ -303,9 +274,14 @@ impl Sink for Spans {
             self.at = end;
         }
     }
+
+    fn colour(&mut self, colour: Colour) {
+        self.at += colour.bytes().len();
+    }
 }
 
-/// The secrets in a text that is whole.
+/// The secrets in a text that is whole. One with colours in it is as many spans as parts: the colours are no part of it, and what ends a colour
+/// must not be lost, or the rest of a log has it.
 pub fn find(text: &[u8]) -> Vec<Span> {
     let mut spans = Spans::default();
     Scanner::default().whole(text, &mut spans);

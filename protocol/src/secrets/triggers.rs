@@ -1,5 +1,6 @@
 //! Where a secret may begin: the known beginnings, found in one pass.
 
+use super::colours::Seams;
 use super::names;
 use super::rules::{Rule, Token};
 use aho_corasick::packed::{Config, MatchKind, Searcher};
@@ -134,26 +135,35 @@ static SHORT_SEARCH: LazyLock<Search> = LazyLock::new(|| Search::new(SHORT));
 static SCHEME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"://"));
 
 /// All triggers in `text` that end behind `judged`, in no order. With `over` no text follows.
-pub(super) fn find(text: &[u8], judged: usize, over: bool) -> Vec<Trigger> {
+pub(super) fn find(text: &[u8], seams: &Seams, judged: usize, over: bool) -> Vec<Trigger> {
     let mut found = Vec::new();
     let mut add = |end: usize, rule| {
         if end > judged {
             found.push(Trigger { end, rule });
         }
     };
-    LONG_SEARCH.each(text, |which, begin, end| mark(text, begin, end, LONG[which].1, &mut add));
-    SHORT_SEARCH.each(text, |which, begin, end| mark(text, begin, end, SHORT[which].1, &mut add));
+    LONG_SEARCH
+        .each(text, |which, begin, end| mark(text, seams, begin, end, LONG[which].1, &mut add));
+    SHORT_SEARCH
+        .each(text, |which, begin, end| mark(text, seams, begin, end, SHORT[which].1, &mut add));
     // Addresses are common; those with a password have an @, which is not.
     if !over || memchr::memchr(b'@', text).is_some() {
         for begin in SCHEME.find_iter(text) {
-            mark(text, begin, begin + 3, Mark::Url, &mut add);
+            mark(text, seams, begin, begin + 3, Mark::Url, &mut add);
         }
     }
     found
 }
 
 /// What a literal at `begin..end` may be the beginning of, and where that is.
-fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(usize, Rule)) {
+fn mark(
+    text: &[u8],
+    seams: &Seams,
+    begin: usize,
+    end: usize,
+    mark: Mark,
+    add: &mut impl FnMut(usize, Rule),
+) {
     let behind = &text[end..];
     match mark {
         Mark::Token(token) => {
@@ -162,8 +172,8 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
                 token,
                 Token::Sk | Token::SendGrid | Token::HuggingFace | Token::Npm | Token::Doppler
             );
-            let joined = matches!(text[..begin].last(), Some(b'-' | b'.'));
-            if bounded(text, begin) && !(strict && joined) {
+            let joined = matches!(text[..begin].last(), Some(b'-' | b'.')) && !seams.before(begin);
+            if bounded(text, seams, begin) && !(strict && joined) {
                 add(end, Rule::Token(token));
             }
         }
@@ -181,34 +191,34 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
                 _ => &[(b"s", Token::Stripe), (b"r", Token::Stripe)],
             };
             for &(prefix, token) in prefixes {
-                if text[..begin].ends_with(prefix) && bounded(text, begin - prefix.len()) {
+                if text[..begin].ends_with(prefix) && bounded(text, seams, begin - prefix.len()) {
                     add(end, Rule::Token(token));
                 }
             }
         }
         Mark::Slack => {
             if let Some(b'-' | b'.') = behind.first()
-                && bounded(text, begin)
+                && bounded(text, seams, begin)
             {
                 add(end + 1, Rule::Token(Token::Slack));
             }
         }
         Mark::Pypi => {
-            if text[..begin].ends_with(b"pyp") && bounded(text, begin - 3) {
+            if text[..begin].ends_with(b"pyp") && bounded(text, seams, begin - 3) {
                 add(end, Rule::Token(Token::Pypi));
             }
         }
-        Mark::Discord => discord(text, end, add),
+        Mark::Discord => discord(text, seams, end, add),
         Mark::Jwt => {
-            if text[..begin].ends_with(b"ops_") && bounded(text, begin - 4) {
+            if text[..begin].ends_with(b"ops_") && bounded(text, seams, begin - 4) {
                 add(end, Rule::Token(Token::OnePassword));
-            } else if bounded(text, begin) {
+            } else if bounded(text, seams, begin) {
                 add(end, Rule::Jwt);
             }
         }
         Mark::Bearer => {
             if matches!(text.get(begin.wrapping_sub(1)), Some(b'B' | b'b'))
-                && bounded(text, begin - 1)
+                && bounded(text, seams, begin - 1)
             {
                 add(end, Rule::Bearer);
             }
@@ -255,7 +265,8 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
                 .take_while(|byte| byte.is_ascii_digit())
                 .count();
             if (5..=16).contains(&digits)
-                && (bounded(text, begin - digits) || text[..begin - digits].ends_with(b"/bot"))
+                && (bounded(text, seams, begin - digits)
+                    || text[..begin - digits].ends_with(b"/bot"))
             {
                 add(end, Rule::Token(Token::Telegram));
             }
@@ -292,7 +303,7 @@ fn mark(text: &[u8], begin: usize, end: usize, mark: Mark, add: &mut impl FnMut(
                 add(end + quoted + separator, Rule::JoinCode);
             }
         }
-        Mark::Named(name) => named(text, begin, end, name, add),
+        Mark::Named(name) => named(text, seams, begin, end, name, add),
     }
 }
 
@@ -313,7 +324,14 @@ fn separator(text: &[u8], which: &[u8]) -> Option<usize> {
 }
 
 /// `password: `, `FOO_TOKEN=`, `"apiKey": `, `--token `, `<password>`.
-fn named(text: &[u8], begin: usize, end: usize, name: Name, add: &mut impl FnMut(usize, Rule)) {
+fn named(
+    text: &[u8],
+    seams: &Seams,
+    begin: usize,
+    end: usize,
+    name: Name,
+    add: &mut impl FnMut(usize, Rule),
+) {
     let mut begin = begin;
     let mut at = end;
     let rest = &text[end..];
@@ -325,7 +343,7 @@ fn named(text: &[u8], begin: usize, end: usize, name: Name, add: &mut impl FnMut
             }
             begin = first;
             if name == Name::Token {
-                discord(text, end, add);
+                discord(text, seams, end, add);
             }
         }
         Name::Pass => {
@@ -383,27 +401,15 @@ fn named(text: &[u8], begin: usize, end: usize, name: Name, add: &mut impl FnMut
     }
 }
 
-/// Nothing that could belong to a word stands before `at`. The end of a colour is no part of a word.
-fn bounded(text: &[u8], at: usize) -> bool {
+/// Nothing that could belong to a word stands before `at`: what stands before a colour does not.
+fn bounded(text: &[u8], seams: &Seams, at: usize) -> bool {
     let Some(&before) = at.checked_sub(1).and_then(|before| text.get(before)) else { return true };
-    if !(before.is_ascii_alphanumeric() || before == b'_') {
+    if !(before.is_ascii_alphanumeric() || before == b'_') || seams.before(at) {
         return true;
     }
-    if before.is_ascii_alphabetic() {
-        // `\n` and `\t` as programs print them, `%3D` as addresses have it.
-        if at >= 2 && text[at - 2] == b'\\' {
-            return true;
-        }
-        let back = text[..at - 1]
-            .iter()
-            .rev()
-            .take(16)
-            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
-            .count();
-        let before = &text[..at - 1 - back];
-        if before.ends_with(b"\x1b[") {
-            return true;
-        }
+    // `\n` and `\t` as programs print them, `%3D` as addresses have it.
+    if before.is_ascii_alphabetic() && at >= 2 && text[at - 2] == b'\\' {
+        return true;
     }
     at >= 3
         && text[at - 3] == b'%'
@@ -413,7 +419,7 @@ fn bounded(text: &[u8], at: usize) -> bool {
 
 /// Behind a word that goes with Discord's tokens, which have no beginning of their own: a dot behind a snowflake in base64,
 /// `MjQ1NTU5MDg3NTI0MjE2ODMy.`
-fn discord(text: &[u8], from: usize, add: &mut impl FnMut(usize, Rule)) {
+fn discord(text: &[u8], seams: &Seams, from: usize, add: &mut impl FnMut(usize, Rule)) {
     const REACH: usize = 200;
     let near = &text[from..text.len().min(from + REACH)];
     let line = memchr::memchr2(b'\n', b'\r', near).unwrap_or(near.len());
@@ -422,7 +428,7 @@ fn discord(text: &[u8], from: usize, add: &mut impl FnMut(usize, Rule)) {
             dot >= length
                 && matches!(text[dot - length], b'M'..=b'O')
                 && text[dot - length..dot].iter().all(u8::is_ascii_alphanumeric)
-                && bounded(text, dot - length)
+                && bounded(text, seams, dot - length)
         });
         if id {
             add(dot + 1, Rule::Token(Token::Discord));
