@@ -4,7 +4,8 @@
 //! built anew with stars in place of the secrets, and the received form is kept for as long as the chain needs it (see
 //! `docs/decisions/0016-masked-again-at-ingest.md`).
 //!
-//! Not seen: a token that is cut between two frames. A private key that goes on in the next frame is.
+//! Not seen: a token that is cut between two frames, and in an event's text one with a colour in it (JSON has that escaped). A private key that
+//! goes on in the next frame is, and in output a token with colours: each of its parts becomes stars, and the colours stay.
 
 use crate::deployment::{Arrived, Received};
 use bytes::Bytes;
