@@ -96,9 +96,17 @@ pub struct Room {
     own: Option<OwnedSemaphorePermit>,
     /// Whose.
     of: u64,
+    /// As much as those have in all.
+    most: usize,
 }
 
 impl Room {
+    /// Whoever has it has more than half of what they may have.
+    fn presses(&self) -> bool {
+        let free = self.own.as_ref().map(|own| own.semaphore().available_permits());
+        free.is_some_and(|free| free < self.most / 2)
+    }
+
     /// Gives back what is more than this.
     fn keep(&mut self, bytes: usize) {
         for permit in [Some(&mut self.permit), self.own.as_mut()].into_iter().flatten() {
@@ -271,7 +279,7 @@ impl Tail {
                 permit.map_err(|_| WriteError::Stopping)?
             }
         };
-        Ok(Room { permit, own, of: allotment.id })
+        Ok(Room { permit, own, of: allotment.id, most: allotment.most })
     }
 
     /// Gives a frame its id and the row to write.
@@ -325,7 +333,8 @@ impl Tail {
         inner.held += frame.held();
         inner.table_bytes += frame.payload.len();
         inner.in_table.insert(unsealed.id, frame.payload.len());
-        let full = self.is_due(&inner) || !inner.waiting.is_empty();
+        let presses = unsealed.room.as_ref().is_some_and(Room::presses);
+        let full = self.is_due(&inner) || presses || !inner.waiting.is_empty();
         let stream = inner.streams.entry(frame.stream).or_default();
         stream.bytes += frame.bytes;
         stream.ended |= frame.last;
@@ -414,8 +423,8 @@ impl Tail {
         self.lock().table_bytes >= self.seal_bytes
     }
 
-    /// The next frames to pack: of a stream that fills a block or has ended; else of whoever waits for that; else, when there is too much of
-    /// all, of the stream with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
+    /// The next frames to pack: of a stream that fills a block or has ended; else of whoever waits for that or will soon, and has done so for
+    /// the longest; else, when there is too much of all, of the stream with the oldest frame. `None`: nothing is due. What is cut ends where no row is open, if that can be.
     pub(super) fn cut(&self) -> Option<Cut> {
         let inner = self.lock();
         let streams = inner.streams.iter().filter(|(stream, _)| !inner.left.contains(stream));
@@ -425,7 +434,7 @@ impl Tail {
         let full = self.is_due(&inner);
         let is_waited_for = |stream: &&&Frames| {
             let room = stream.frames.front().and_then(|first| first.room.as_ref());
-            room.is_some_and(|room| inner.waiting.contains_key(&room.of))
+            room.is_some_and(|room| room.presses() || inner.waiting.contains_key(&room.of))
         };
         let mut waited_for = streams.iter().filter(is_waited_for);
         let ready = ready.find_map(|stream| cut_of(&stream.frames, stream.ended));
