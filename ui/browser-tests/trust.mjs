@@ -270,7 +270,7 @@ export async function trustChecks({ check, open, look, picture, assertNotWide, D
       await page.click('[data-testid=once] >> text=Done');
       await page.waitForSelector('[data-testid=token-row]:has-text("nightly report")');
       await page.click('[aria-label="Take back the token: nightly report"]');
-      await page.click('[role=alertdialog] >> text=Take back');
+      await page.click('[role=alertdialog] button:has-text("Take back")');
       await page.waitForSelector('text=The token is good no more');
       assert.equal((await ask()).status, 401);
       await page.context().close();

@@ -21,20 +21,25 @@ pub fn put_private(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// Sees to it that only its owner writes into a collector's directory: whoever may could replace what lies in it. False where it is not
-/// the collector's alone, so that its rights are somebody else's to change.
+/// Sees to it that only its owner writes into a collector's directory: whoever may could replace what lies in it. False where it is
+/// everybody's, as `/tmp` is, or somebody else's, so that its rights are not the collector's to change.
 pub(super) fn keep_others_out(dir: &Path) -> io::Result<bool> {
     const STICKY: u32 = 0o1000;
     let mode = std::fs::metadata(dir)?.permissions().mode();
     if mode & 0o022 == 0 {
         return Ok(true);
     }
-    let empty = || Ok::<_, io::Error>(std::fs::read_dir(dir)?.next().is_none());
-    if mode & STICKY != 0 || !(dir.join("collector.db").exists() || empty()?) {
+    let own = dir.join("collector.db").exists() || std::fs::read_dir(dir)?.next().is_none();
+    let everybodys = ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|shared| dir == Path::new(shared));
+    if everybodys || mode & STICKY != 0 && !own {
         return Ok(false);
     }
+    let mode = if own { 0o700 } else { mode & 0o755 };
+    match std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        set => set?,
+    }
     tracing::warn!(dir = %dir.display(), "others could write into the data directory; now only its owner can");
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
     Ok(true)
 }
 
@@ -57,13 +62,17 @@ mod tests {
         let empty = at("empty", 0o777);
         assert!(keep_others_out(&empty).unwrap());
         assert_eq!(mode(&empty), 0o700);
-        assert!(!keep_others_out(&at("shared", 0o1777)).unwrap(), "as /tmp is");
-        let full = at("full", 0o777);
-        std::fs::write(full.join("somebody's"), "").unwrap();
-        assert!(!keep_others_out(&full).unwrap());
-        assert_eq!(mode(&full), 0o777);
-        std::fs::write(full.join("collector.db"), "").unwrap();
-        assert!(keep_others_out(&full).unwrap());
-        assert_eq!(mode(&full), 0o700);
+        let mounted = at("mounted", 0o1777);
+        assert!(keep_others_out(&mounted).unwrap(), "a disk of its own");
+        assert_eq!(mode(&mounted), 0o700);
+        let begun = at("begun", 0o775);
+        std::fs::create_dir(begun.join("templates")).unwrap();
+        assert!(keep_others_out(&begun).unwrap());
+        assert_eq!(mode(&begun), 0o755);
+        let shared = at("shared", 0o1777);
+        std::fs::write(shared.join("somebody's"), "").unwrap();
+        assert!(!keep_others_out(&shared).unwrap(), "as /tmp is");
+        assert_eq!(mode(&shared), 0o1777);
+        assert!(!keep_others_out(Path::new("/tmp")).unwrap());
     }
 }
