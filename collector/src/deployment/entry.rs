@@ -353,18 +353,17 @@ impl Entry {
         if folded.described || known.frames == 1 {
             let descriptor = &known.machine.descriptor;
             let hardware = hardware(&descriptor.context);
-            let by = inner.link.as_ref().map_or(Delivery::Console, |link| link.by);
-            let told = match by {
-                Delivery::Console => crate::fleet::seen,
-                Delivery::File => crate::fleet::mentioned,
-            };
-            also.push(told(
+            let seen = crate::fleet::seen(
                 self.head.tenant,
                 descriptor.console_id,
                 &descriptor.console_name,
                 hardware.as_deref(),
                 received_at,
-            ));
+            );
+            also.push(match inner.link.as_ref().map_or(Delivery::Console, |link| link.by) {
+                Delivery::Console => seen,
+                Delivery::File => crate::fleet::mentioned(seen),
+            });
         }
         if folded.closed == Some(Outcome::Succeeded) {
             also.extend(estimate::history(self.id, self.head.tenant, &known, received_at));

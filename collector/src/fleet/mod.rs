@@ -35,15 +35,9 @@ pub fn joined(tenant: Tenant, console: ConsoleId, name: &str, now_us: i64) -> Ro
     Row { table: &JOINED, ..seen(tenant, console, name, None, now_us) }
 }
 
-/// What is written when a run was taken in from a file: who wrote that says nothing of a console that is known.
-pub fn mentioned(
-    tenant: Tenant,
-    console: ConsoleId,
-    name: &str,
-    hardware: Option<&str>,
-    now_us: i64,
-) -> Row {
-    Row { table: &MENTIONED, ..seen(tenant, console, name, hardware, now_us) }
+/// The same of a run that was taken in from a file: who wrote that says nothing of a console that is known.
+pub fn mentioned(seen: Row) -> Row {
+    Row { table: &MENTIONED, ..seen }
 }
 
 /// What is written when a console describes itself. Of one that belongs elsewhere nothing is.
