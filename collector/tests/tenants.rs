@@ -14,12 +14,30 @@ use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::http::exchange;
+use support::http::{Answered, exchange};
 use support::postgres::Postgres;
 use support::{Console, Dial, Run, config, finished, line, open, start};
 use tokio::net::TcpStream;
 
 const PASSWORD: &str = "three blind mice";
+
+async fn ask_whole(
+    collector: &Collector,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: Bytes,
+) -> Answered {
+    let address = collector.listen_addr().unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address.to_string())
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    let request = request.body(Full::new(body)).unwrap();
+    exchange(TcpStream::connect(address).await.unwrap(), request).await
+}
 
 async fn ask_text(
     collector: &Collector,
@@ -28,16 +46,8 @@ async fn ask_text(
     path: &str,
     body: Option<&Value>,
 ) -> (u16, String) {
-    let address = collector.listen_addr().unwrap();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", address.to_string())
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json");
     let body = body.map(Value::to_string).unwrap_or_default();
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    let answer = ask_whole(collector, token, method, path, body.into()).await;
     (answer.status, answer.text())
 }
 
@@ -353,21 +363,10 @@ async fn a_file_renames_no_console() {
         console.next().await.unwrap();
         console.send(run.frame(&[run.started(), finished(2, Outcome::Succeeded)])).await;
         console.acked(2).await;
-        let whole = |collector: &Collector, token: &str, method: &str, path: &str, body: Bytes| {
-            let address = collector.listen_addr().unwrap();
-            let request = Request::builder()
-                .method(method)
-                .uri(path)
-                .header("host", address.to_string())
-                .header("authorization", format!("Bearer {token}"))
-                .body(Full::new(body))
-                .unwrap();
-            async move { exchange(TcpStream::connect(address).await.unwrap(), request).await }
-        };
         let path = format!("/api/v1/deployments/{}/bundle", run.hello.deployment_id);
-        let file = whole(&elsewhere, elsewhere.token(), "GET", &path, Bytes::new()).await;
+        let file = ask_whole(&elsewhere, elsewhere.token(), "GET", &path, Bytes::new()).await;
         let file = file.whole.unwrap();
-        let taken = whole(&here, token, "POST", "/api/v1/import", file).await;
+        let taken = ask_whole(&here, token, "POST", "/api/v1/import", file).await;
         assert_eq!(taken.status, status, "{}", taken.text());
         let (_, consoles) = ask(&here, owner, "GET", "/api/v1/consoles", None).await;
         let consoles = consoles["consoles"].as_array().unwrap();

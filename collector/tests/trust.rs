@@ -326,6 +326,9 @@ async fn a_code_replaces_no_console_that_stands() {
     let path = format!("/api/v1/consoles/{}/revoke", moved.console_id);
     assert_eq!(admin(&collector, Method::POST, &path, Value::Null).await.0, 204);
     assert!(join(&collector, &new_code("My venue").await, moved.console_id).await.is_ok());
+    // Its former self is another by now.
+    let code = new_code("My venue").await;
+    assert_eq!(join_as(&collector, &code, moved.console_id, Some(&moved)).await.err(), refused);
 }
 
 #[tokio::test]

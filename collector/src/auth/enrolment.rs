@@ -237,12 +237,9 @@ impl Enrolment {
         let (token, before) = {
             let mut state = self.state();
             let known = state.roll.get(console).map(|known| (known.tenant, known.standing));
-            // Of the certificates that it was given the last two are its own; an older one may be a copy, one that is not known was
-            // given by this collector before it was restored from a backup.
-            let issued = state.roll.get(console).map(|known| &*known.issued).unwrap_or_default();
-            let is_itself = shown.is_some_and(|shown| {
-                let at = issued.iter().rposition(|issued| issued.serial == shown.serial);
-                shown.console_id == console && at.is_none_or(|at| at + 2 >= issued.len())
+            let enrolled = state.roll.get(console);
+            let is_itself = shown.zip(enrolled).is_some_and(|(shown, enrolled)| {
+                shown.console_id == console && enrolled.is_of(&shown.serial, shown.ends_at)
             });
             let mut tokens = state.tokens.values_mut();
             let token = tokens.find(|token| token.hash == hash).ok_or_else(unknown)?;

@@ -44,6 +44,17 @@ pub struct Enrolled {
     pub issued: Vec<Issued>,
 }
 
+impl Enrolled {
+    /// Whether a certificate that this collector gave is its present self's: one of its last two, or one that was given after those, by
+    /// a collector that was restored from a backup since. An older one may be a copy, or its former self's.
+    pub fn is_of(&self, serial: &str, ends_at: i64) -> bool {
+        match self.issued.iter().rev().position(|issued| issued.serial == serial) {
+            Some(at) => at < 2,
+            None => self.issued.last().is_none_or(|newest| ends_at > newest.ends_at),
+        }
+    }
+}
+
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub struct Roll {

@@ -214,29 +214,7 @@ impl Operators {
         }
         // A new password or a closed door ends what is open.
         let ends = disabled || (before.is_some() && fields.password.is_some());
-        let pen = pen.with("login", operator.login.as_str());
-        let pen = pen.with("roles", operator.roles_text());
-        let pen = pen.with("disabled", disabled);
-        let pen = pen.with("new_password", fields.password.is_some());
-        let pen = match before.as_ref().filter(|before| before.roles != operator.roles) {
-            Some(before) => pen.with("former_roles", before.roles_text()),
-            None => pen,
-        };
-        let pen = match before.as_ref().filter(|before| before.login != operator.login) {
-            Some(before) => pen.with("former_login", before.login.as_str()),
-            None => pen,
-        };
-        let pen = match (fields.forget_second_factor, fields.forget_identity) {
-            (false, false) => pen,
-            (factor, account) => {
-                pen.with("second_factor_forgotten", factor).with("account_forgotten", account)
-            }
-        };
-        let identity = before.as_ref().and_then(|before| before.identity.as_ref());
-        let pen = match &operator.identity {
-            now if now.as_ref() == identity => pen,
-            now => pen.with("identity", now.as_deref()),
-        };
+        let pen = tell(pen, &operator, before.as_ref(), fields);
         self.store_operator(&turn, &operator, ends.then_some(None), fields.forget_identity, pen)
             .await?;
         if before.is_some_and(|before| before.roles != operator.roles) {
@@ -393,6 +371,37 @@ impl Operators {
         self.store_operator(&turn, &operator, None, false, pen).await
     }
 }
+/// Writes down what somebody is from now on, and what they were where that is another.
+fn tell<'a>(
+    pen: Pen<'a>,
+    operator: &Operator,
+    before: Option<&Operator>,
+    fields: &OperatorFields,
+) -> Pen<'a> {
+    let mut pen = pen
+        .with("login", operator.login.as_str())
+        .with("roles", operator.roles_text())
+        .with("disabled", operator.disabled_at.is_some())
+        .with("new_password", fields.password.is_some());
+    if let Some(before) = before {
+        if before.roles != operator.roles {
+            pen = pen.with("former_roles", before.roles_text());
+        }
+        if before.login != operator.login {
+            pen = pen.with("former_login", before.login.as_str());
+        }
+    }
+    if fields.forget_second_factor || fields.forget_identity {
+        pen = pen
+            .with("second_factor_forgotten", fields.forget_second_factor)
+            .with("account_forgotten", fields.forget_identity);
+    }
+    if operator.identity.as_ref() != before.and_then(|before| before.identity.as_ref()) {
+        pen = pen.with("identity", operator.identity.as_deref());
+    }
+    pen
+}
+
 pub(super) fn fit_login(login: &str) -> Result<String, OperatorError> {
     let login = login.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | '+');
