@@ -18,6 +18,7 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 use deckport_protocol::secrets::{self, Colour, Counts, Kind, Scanner, Sink};
 use memchr::memmem::Finder;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -66,6 +67,18 @@ struct Known {
     in_run: bool,
     counts: Counts,
 }
+
+/// What `encodeURIComponent` does not leave as it is.
+const IN_ADDRESS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// What is covered, and what is counted for it if it is the beginning of a secret.
 type Found = (Range<usize>, Option<&'static str>);
@@ -456,17 +469,7 @@ fn in_json(secret: &[u8]) -> Option<Vec<u8>> {
 
 /// The secret as a part of an address, as `encodeURIComponent` writes it.
 fn in_address(secret: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = Vec::with_capacity(secret.len());
-    for &byte in secret {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
-            out.push(byte);
-        } else {
-            let digit = |number: u8| DIGITS[usize::from(number)];
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    out
+    percent_encode(secret, IN_ADDRESS).to_string().into_bytes()
 }
 
 fn unescape(value: &[u8]) -> Vec<u8> {
