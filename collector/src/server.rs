@@ -13,7 +13,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::IntoResponse as _;
 use axum::{BoxError, Router};
-use deckport_protocol::{ErrorCode, Pin, Refusal};
+use deckport_protocol::{ErrorCode, Pin};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// What an in-memory connection holds in each direction.
@@ -174,17 +174,17 @@ impl Server {
         theirs
     }
 
-    /// Speaks HTTP until the other side or the collector stops. Over a network that takes a place.
+    /// Speaks HTTP until the other side or the collector stops. Over a network that takes a place; once that is somebody's who was let
+    /// in, the connection moves inside, with whatever it is doing.
     async fn serve<S>(self, stream: S, peer: Peer, place: Option<Place>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (router, body_time) = (self.router.clone(), self.bounds.body_time);
-        let (metrics, inside) = (Arc::clone(&self.metrics), self.inside.clone());
+        let metrics = Arc::clone(&self.metrics);
         let needed = place.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let (router, place) = (router.clone(), place.clone());
-            let (metrics, inside) = (Arc::clone(&metrics), inside.clone());
+            let (router, place, metrics) = (router.clone(), place.clone(), Arc::clone(&metrics));
             let mut request: Request = match &place {
                 Some(place) if !request.body().is_end_stream() => request
                     .map(|body| axum::body::Body::new(InTime::new(body, place.clone(), body_time))),
@@ -200,19 +200,7 @@ impl Server {
                         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                         return Ok(answer);
                     }
-                    let known = place.is_known();
                     request.extensions_mut().insert(place);
-                    if known {
-                        let answering = inside.spawn(router.oneshot(request));
-                        // Ends with the connection, as it would have here.
-                        return match AbortOnDropHandle::new(answering).await {
-                            Ok(answer) => answer,
-                            Err(error) => match error.try_into_panic() {
-                                Ok(panic) => std::panic::resume_unwind(panic),
-                                Err(_) => Ok(Answer(stopping()).into_response()),
-                            },
-                        };
-                    }
                 }
                 router.oneshot(request).await
             }
@@ -221,33 +209,49 @@ impl Server {
         http.timer(TokioTimer::new())
             .header_read_timeout(self.bounds.header_time)
             .max_buf_size(self.bounds.header_bytes);
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let gone = async {
-            match &needed {
-                Some(place) => place.gone().await,
-                None => std::future::pending().await,
-            }
-        };
-        // Dropping a branch is safe: the connection is told to finish, then finished or dropped.
-        tokio::select! {
-            result = connection.as_mut() => if let Err(error) = result {
-                if is_late(&error) {
-                    self.metrics.refuse(&ErrorCode::TOO_SLOW);
-                }
-                tracing::debug!(error = %error, "a connection ended early");
-            },
-            () = gone => {}
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = tokio::time::timeout(self.bounds.header_time, connection).await;
+        let mut connection =
+            Box::pin(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        if let Some(place) = &needed {
+            // Dropping either branch is safe: the connection goes on where it was.
+            tokio::select! {
+                biased;
+                result = connection.as_mut() => return self.ended(result),
+                () = place.known() => {}
             }
         }
+        let (tasks, inside, moves) = (self.tasks.clone(), self.inside.clone(), needed.is_some());
+        let rest = async move {
+            let gone = async {
+                match &needed {
+                    Some(place) => place.gone().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Dropping a branch is safe: the connection is told to finish, then finished or dropped.
+            tokio::select! {
+                result = connection.as_mut() => self.ended(result),
+                () = gone => {}
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(self.bounds.header_time, connection).await;
+                }
+            }
+        };
+        if moves {
+            tasks.spawn_on(rest, &inside);
+        } else {
+            rest.await;
+        }
     }
-}
 
-fn stopping() -> Refusal {
-    Refusal::new(ErrorCode::UNAVAILABLE, "the collector is stopping")
+    fn ended(&self, result: hyper::Result<()>) {
+        if let Err(error) = result {
+            if is_late(&error) {
+                self.metrics.refuse(&ErrorCode::TOO_SLOW);
+            }
+            tracing::debug!(error = %error, "a connection ended early");
+        }
+    }
 }
 
 /// Headers did not come in time, or an answer was not taken.
@@ -333,4 +337,55 @@ async fn say_tls(mut stream: Stream, at: SocketAddr, pin: Pin) {
     // What it sent is read to the end of its own doing: a reset would take the answer with it.
     let mut unread = [0; 4096];
     while matches!(tokio::io::AsyncReadExt::read(&mut stream, &mut unread).await, Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::Doorway;
+    use axum::Extension;
+    use axum::routing::get;
+    use deckport_protocol::{Actor, Scope};
+    use tokio::io::AsyncReadExt as _;
+
+    /// A handler says on which thread it is, before it knows who asks and after.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn who_was_let_in_is_answered_inside() {
+        let doorway = Doorway::open().unwrap();
+        let is_doorway = || std::thread::current().name() == Some("doorway");
+        let let_in = move |Extension(place): Extension<Place>| async move {
+            tokio::task::yield_now().await;
+            let before = is_doorway();
+            place.prove(&Actor::LocalAdmin { scope: Scope::SOLE }).unwrap();
+            tokio::task::yield_now().await;
+            format!("{before} {}", is_doorway())
+        };
+        let bounds = Bounds::default();
+        let places = Places::new(bounds, Arc::default());
+        let place = places.arrive("127.0.0.1".parse().unwrap()).unwrap();
+        let server = Server {
+            router: Router::new().route("/", get(let_in)),
+            bounds,
+            metrics: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            doorway: doorway.handle().clone(),
+            inside: Handle::current(),
+        };
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        server
+            .tasks
+            .spawn_on(server.clone().serve(ours, Peer::Shell, Some(place)), &server.doorway);
+        // Its second request is heard inside.
+        for expected in ["true false", "false false"] {
+            theirs.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 1024];
+            let length = theirs.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert!(answer.ends_with(expected), "{answer}");
+        }
+        server.stop.cancel();
+        server.tasks.close();
+        server.tasks.wait().await;
+    }
 }

@@ -30,9 +30,9 @@ use crate::metrics::Metrics;
 use deckport_protocol::{Actor, ErrorCode, Refusal};
 use ledger::{Full, Holder, Id, Ledger};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ pub struct Place(Arc<Taken>);
 struct Taken {
     places: Places,
     id: Id,
-    known: AtomicBool,
+    known: SetOnce<()>,
     gone: CancellationToken,
 }
 
@@ -89,7 +89,7 @@ impl Places {
             Ok(id) => {
                 self.metrics.connections.add(1);
                 let places = self.clone();
-                Some(Place(Arc::new(Taken { places, id, known: AtomicBool::new(false), gone })))
+                Some(Place(Arc::new(Taken { places, id, known: SetOnce::new(), gone })))
             }
             Err(full) => {
                 self.metrics.refuse(&refusal(full).code);
@@ -127,13 +127,19 @@ impl Place {
             .places
             .change(|ledger| ledger.prove(taken.id, holder, Instant::now()))
             .map_err(refusal)?;
-        taken.known.store(true, Ordering::Release);
+        // It is set already where two requests prove it at once.
+        let _ = taken.known.set(());
         Ok(())
     }
 
     /// Whether somebody was let in over it.
     pub fn is_known(&self) -> bool {
-        self.0.known.load(Ordering::Acquire)
+        self.0.known.initialized()
+    }
+
+    /// Returns when somebody was let in over it.
+    pub async fn known(&self) {
+        self.0.known.wait().await;
     }
 
     /// Waits for the turn of a handshake. False: it will not have one in time.

@@ -66,7 +66,7 @@ pub use facts::{BlockFacts, MAX_RANGES, NamesIn, RowView, RunFacts, kind_bit, le
 pub use fold::fold_into;
 pub use need::Need;
 pub use parts::{Part, PartKind, parts};
-pub use scan::{Rows, Scan};
+pub use scan::{Hit, Hits, Scan};
 pub use text::{Capitals, Shape, TermError, TextTerm};
 
 /// Bytes of a query.

@@ -61,28 +61,49 @@ impl Scan {
 
     /// The rows of `text`, which is what is shown of them, that may match. Rows end with a line feed or with the text; a carriage return before the end
     /// is not part of the row. Behind the last line feed there is a row only if there is text.
-    pub fn rows<'a>(&'a self, text: &'a [u8]) -> Rows<'a> {
-        Rows { scan: self, text, next: 0 }
+    pub fn rows<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+        let mut next = 0;
+        self.hits(text).map(move |hit| {
+            let start =
+                memchr::memrchr(b'\n', &text[next..hit.at]).map_or(next, |at| next + at + 1);
+            next = hit.end + 1;
+            let row = &text[start..hit.end];
+            start..hit.end - usize::from(row.last() == Some(&b'\r'))
+        })
+    }
+
+    /// The same rows, for those who need not know where they begin.
+    pub fn hits<'a>(&'a self, text: &'a [u8]) -> Hits<'a> {
+        Hits { scan: self, text, next: 0 }
     }
 }
 
-/// The rows that a scan finds, as ranges of the text without line ends.
+/// See [`Scan::hits`].
 #[derive(Debug)]
-pub struct Rows<'a> {
+pub struct Hits<'a> {
     scan: &'a Scan,
     text: &'a [u8],
     /// Where the next row begins.
     next: usize,
 }
 
-impl Iterator for Rows<'_> {
-    type Item = Range<usize>;
+/// A row that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Of one of its bytes; of an empty row its end.
+    pub at: usize,
+    /// Of its line feed, or the text's end.
+    pub end: usize,
+}
 
-    fn next(&mut self) -> Option<Range<usize>> {
+impl Iterator for Hits<'_> {
+    type Item = Hit;
+
+    fn next(&mut self) -> Option<Hit> {
         if self.next >= self.text.len() {
             return None;
         }
-        let hit = match &self.scan.regex {
+        let at = match &self.scan.regex {
             None => self.next,
             Some(regex) => {
                 let input = Input::new(self.text).range(self.next..).earliest(true);
@@ -94,12 +115,9 @@ impl Iterator for Rows<'_> {
                 end.offset() - 1
             }
         };
-        let start = memchr::memrchr(b'\n', &self.text[self.next..hit])
-            .map_or(self.next, |at| self.next + at + 1);
-        let end = memchr::memchr(b'\n', &self.text[hit..]).map_or(self.text.len(), |at| hit + at);
+        let end = memchr::memchr(b'\n', &self.text[at..]).map_or(self.text.len(), |end| at + end);
         self.next = end + 1;
-        let row = &self.text[start..end];
-        Some(start..end - usize::from(row.last() == Some(&b'\r')))
+        Some(Hit { at, end })
     }
 }
 

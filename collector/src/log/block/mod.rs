@@ -24,7 +24,7 @@ mod build;
 mod records;
 mod segments;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) use build::Builder;
 pub(super) use records::Origin;
@@ -282,14 +282,47 @@ impl Block {
         end - u64::from(open)
     }
 
-    /// Whether each of its rows is a whole line of the output, shown as it is.
-    pub(super) fn is_lines(&self) -> bool {
-        self.overlay.is_empty() && !self.goes_on && self.output().last() == Some(&b'\n')
+    /// The rows with an overlay, and where in [`Self::searched`] that stands: in order.
+    pub(super) fn overlaid(&self) -> &[(u64, std::ops::Range<u32>)] {
+        &self.overlay
     }
 
-    /// Rows with an overlay: their bytes are not what is shown.
-    pub(super) fn covered(&self) -> usize {
-        self.overlay.len()
+    /// Where the bytes of a row stand in [`Self::output`]; none for what is no output, and beyond the block.
+    pub(super) fn bytes_of(&self, row: u64) -> Option<std::ops::Range<usize>> {
+        let at = usize::try_from(row.checked_sub(self.first_row)?).ok()?;
+        match self.segments().get(at)? {
+            Segment::Output { begin, end } => Some(*begin as usize..*end as usize),
+            Segment::Event => None,
+        }
+    }
+
+    /// Where the bytes begin of the rows from this one on; behind the output where there are none.
+    pub(super) fn bytes_from(&self, row: u64) -> usize {
+        let at = usize::try_from(row.saturating_sub(self.first_row)).unwrap_or(usize::MAX);
+        let mut behind = self.segments().iter().skip(at);
+        let begin = behind.find_map(|segment| match segment {
+            Segment::Output { begin, .. } => Some(*begin as usize),
+            Segment::Event => None,
+        });
+        begin.unwrap_or(self.output)
+    }
+
+    /// Ends of stretches of the output, each with what `of` makes of the time that all of it came at.
+    pub(super) fn stretches<T: Copy + PartialEq>(
+        &self,
+        records: &[u8],
+        of: impl Fn(i64) -> T,
+    ) -> Result<Vec<(usize, T)>, BlockError> {
+        records::stretches(records, self.output(), of)
+    }
+
+    /// The same of records that are packed.
+    pub(super) fn packed_stretches<T: Copy + PartialEq>(
+        &self,
+        records: &[u8],
+        of: impl Fn(i64) -> T,
+    ) -> Result<Vec<(usize, T)>, BlockError> {
+        self.stretches(&unpack("records", records)?, of)
     }
 
     /// Unpacks the records.

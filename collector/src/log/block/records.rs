@@ -181,6 +181,116 @@ pub(super) struct Found {
     pub(super) by_output: Range<u32>,
 }
 
+/// What a part begins with.
+struct Head<'a> {
+    boots: Vec<Boot>,
+    frames: Vec<(u64, i64)>,
+    kinds: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn take(input: &mut &'a [u8]) -> Option<Self> {
+        let mut boots = Vec::new();
+        for _ in 0..varint::take(input)? {
+            let records = varint::take(input)?;
+            let id = Uuid::from_slice(input.split_off(..16)?).ok()?;
+            let (boot_us, at_us) = (varint::take(input)?, varint::take_signed(input)?);
+            boots.push(Boot { records, id: BootId::from_uuid(id), boot_us, at_us });
+        }
+        let mut frames = Vec::new();
+        let mut received_at = 0i64;
+        for _ in 0..varint::take(input)? {
+            let records = varint::take(input)?;
+            received_at = received_at.wrapping_add(varint::take_signed(input)?);
+            frames.push((records, received_at));
+        }
+        let count = boots.iter().try_fold(0u64, |sum, boot| sum.checked_add(boot.records))?;
+        let framed = frames.iter().try_fold(0u64, |sum, frame| sum.checked_add(frame.0))?;
+        if framed != count {
+            return None;
+        }
+        let kinds = input.split_off(..usize::try_from(count).ok()?)?;
+        Some(Self { boots, frames, kinds })
+    }
+}
+
+/// In which stretch of time the output came, without putting its records together: ends of stretches of the output, each with the
+/// stretch of time that all of it came in, as `of` says it.
+pub(super) fn stretches<T: Copy + PartialEq>(
+    part: &[u8],
+    output: &[u8],
+    of: impl Fn(i64) -> T,
+) -> Result<Vec<(usize, T)>, BlockError> {
+    read_stretches(part, output, of).ok_or(BlockError::Malformed { part: "records" })
+}
+
+fn read_stretches<T: Copy + PartialEq>(
+    part: &[u8],
+    output: &[u8],
+    of: impl Fn(i64) -> T,
+) -> Option<Vec<(usize, T)>> {
+    let input = &mut &*part;
+    let Head { boots, kinds, .. } = Head::take(input)?;
+    // First how long after the one before, then when.
+    let mut times: Vec<i64> = Vec::with_capacity(kinds.len());
+    for _ in kinds {
+        times.push(varint::take(input)?.cast_signed());
+    }
+    let mut rest = times.as_mut_slice();
+    for boot in &boots {
+        let mut at_us = boot.at_us;
+        for time in rest.split_off_mut(..usize::try_from(boot.records).ok()?)? {
+            at_us = at_us.wrapping_add(time.wrapping_add(varint::take_signed(input)?));
+            *time = at_us;
+        }
+    }
+    let mut stretches: Vec<(usize, T)> = Vec::new();
+    // Lines that end where they do, behind `at`: they are counted before they are looked for.
+    let (mut at, mut lines) = (0, 0);
+    let mut now = None;
+    let outputs = kinds.iter().zip(&times).filter(|(kind, _)| *kind & SORT == OUTPUT);
+    for (_, &at_us) in outputs {
+        let stretch = of(at_us);
+        if let Some(before) = now.filter(|before| *before != stretch) {
+            at += behind_lines(output.get(at..)?, std::mem::take(&mut lines))?;
+            stretches.push((at, before));
+        }
+        now = Some(stretch);
+        match varint::take(input)? {
+            0 => lines += 1,
+            length => {
+                at += behind_lines(output.get(at..)?, std::mem::take(&mut lines))?;
+                at = at.checked_add(usize::try_from(length - 1).ok()?)?;
+            }
+        }
+    }
+    at += behind_lines(output.get(at..)?, lines)?;
+    stretches.extend(now.map(|now| (at, now)));
+    (at == output.len()).then_some(stretches)
+}
+
+/// How long the first so many lines are together.
+fn behind_lines(text: &[u8], lines: usize) -> Option<usize> {
+    /// Counting is much faster than looking for each.
+    const AT_ONCE: usize = 4096;
+    let mut left = lines;
+    let mut at = 0;
+    while left > 0 {
+        let piece = text.get(at..)?;
+        let piece = &piece[..piece.len().min(AT_ONCE)];
+        let within = memchr::memchr_iter(b'\n', piece).count();
+        if within >= left {
+            return memchr::memchr_iter(b'\n', piece).nth(left - 1).map(|end| at + end + 1);
+        }
+        if piece.is_empty() {
+            return None;
+        }
+        left -= within;
+        at += piece.len();
+    }
+    Some(at)
+}
+
 /// Records put together again; their output stays where it is.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -204,26 +314,7 @@ impl Records {
 
     fn read(part: &[u8], output: &[u8]) -> Option<Self> {
         let input = &mut &*part;
-        let mut boots = Vec::new();
-        for _ in 0..varint::take(input)? {
-            let records = varint::take(input)?;
-            let id = Uuid::from_slice(input.split_off(..16)?).ok()?;
-            let (boot_us, at_us) = (varint::take(input)?, varint::take_signed(input)?);
-            boots.push(Boot { records, id: BootId::from_uuid(id), boot_us, at_us });
-        }
-        let mut frames = Vec::new();
-        let mut received_at = 0i64;
-        for _ in 0..varint::take(input)? {
-            let records = varint::take(input)?;
-            received_at = received_at.wrapping_add(varint::take_signed(input)?);
-            frames.push((records, received_at));
-        }
-        let count = boots.iter().try_fold(0u64, |sum, boot| sum.checked_add(boot.records))?;
-        let framed = frames.iter().try_fold(0u64, |sum, frame| sum.checked_add(frame.0))?;
-        if framed != count {
-            return None;
-        }
-        let kinds = input.split_off(..usize::try_from(count).ok()?)?;
+        let Head { boots, frames, kinds } = Head::take(input)?;
         let mut entries: Vec<Entry> = kinds
             .iter()
             .map(|&kind| Entry { kind, annotation: 0, span: 1, boot_us: 0, at_us: 0, data: 0..0 })

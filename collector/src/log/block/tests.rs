@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 /// A piece of a stream.
 #[derive(Clone, Debug)]
-enum Piece {
+pub(in crate::log) enum Piece {
     Output(Vec<u8>, bool, Option<Level>),
     Event(Event),
     Boot,
@@ -22,7 +22,7 @@ enum Piece {
     Block,
 }
 
-fn pieces() -> impl Strategy<Value = Vec<Piece>> {
+pub(in crate::log) fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     let text = prop_oneof![
         6 => "[a-zA-Z ü\u{212a}]{0,30}\r\n",
         2 => "[a-z]{1,9}",
@@ -61,7 +61,7 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
 }
 
 /// Packs the pieces as a collector does. The blocks, and every record with its boot and when it came.
-fn packed(pieces: Vec<Piece>) -> (Vec<Packed>, Vec<(Record, BootId, i64)>) {
+pub(in crate::log) fn packed(pieces: Vec<Piece>) -> (Vec<Packed>, Vec<(Record, BootId, i64)>) {
     let (mut deriver, mut noting) = (RowDeriver::new(), Noting::default());
     let mut builder = Builder::new(0, 0, false);
     builder.frame(7);
@@ -116,7 +116,7 @@ fn packed(pieces: Vec<Piece>) -> (Vec<Packed>, Vec<(Record, BootId, i64)>) {
     (blocks, records)
 }
 
-fn open(packed: &Packed) -> Block {
+pub(in crate::log) fn open(packed: &Packed) -> Block {
     let summary = &packed.summary;
     let place = (summary.first_seq, summary.first_row, summary.first_byte);
     Block::open(place, &packed.text, &packed.rows).unwrap()

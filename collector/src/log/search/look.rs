@@ -182,13 +182,18 @@ fn look_at(
         }
     };
     let records = Lazy { block: &block, part: &records, unpacked: OnceLock::new() };
-    let bucket = spec.axis.as_ref().map(|axis| {
-        let bucket = axis.bucket(summary.first_at);
-        (bucket == axis.bucket(summary.last_at)).then_some(bucket)
-    });
+    let bucket = bucket_of(spec, &summary);
     let look =
         Look { block: &block, summary: &summary, records, rows, stream, spec, bucket, numbers };
     look.run(&unit.target.wanted).map_err(|error| damaged(error.to_string()))
+}
+
+/// See [`Look::bucket`].
+fn bucket_of(spec: &Spec, summary: &Summary) -> Option<Option<usize>> {
+    spec.axis.as_ref().map(|axis| {
+        let bucket = axis.bucket(summary.first_at);
+        (bucket == axis.bucket(summary.last_at)).then_some(bucket)
+    })
 }
 
 /// Frames of the tail as a block that is not packed.
@@ -219,13 +224,24 @@ enum Packing {
 }
 
 /// The records of a block, unpacked when somebody asks.
-struct Lazy<'a> {
+pub(super) struct Lazy<'a> {
     block: &'a Block,
     part: &'a Packing,
     unpacked: OnceLock<BlockRecords<'a>>,
 }
 
 impl<'a> Lazy<'a> {
+    /// See [`Block::stretches`].
+    pub(super) fn stretches(
+        &self,
+        of: impl Fn(i64) -> usize,
+    ) -> Result<Vec<(usize, usize)>, BlockError> {
+        match self.part {
+            Packing::Packed(part) => self.block.packed_stretches(part, of),
+            Packing::Plain(part) => self.block.stretches(part, of),
+        }
+    }
+
     fn get(&self) -> Result<&BlockRecords<'a>, BlockError> {
         if let Some(records) = self.unpacked.get() {
             return Ok(records);
@@ -238,17 +254,17 @@ impl<'a> Lazy<'a> {
     }
 }
 
-struct Look<'a> {
-    block: &'a Block,
-    summary: &'a Summary,
-    records: Lazy<'a>,
+pub(super) struct Look<'a> {
+    pub(super) block: &'a Block,
+    pub(super) summary: &'a Summary,
+    pub(super) records: Lazy<'a>,
     /// Rows that are asked about: those of the part, of a block that may hold more.
-    rows: Range<u64>,
+    pub(super) rows: Range<u64>,
     stream: StreamKey,
-    spec: &'a Spec,
+    pub(super) spec: &'a Spec,
     /// The one that all its rows are in; `None` within where they are in several.
-    bucket: Option<Option<usize>>,
-    numbers: bool,
+    pub(super) bucket: Option<Option<usize>>,
+    pub(super) numbers: bool,
 }
 
 impl Look<'_> {
@@ -277,18 +293,20 @@ impl Look<'_> {
         // What is left of the expression is all that decides; the scan was made of the whole of it.
         let exact = expr.is_none() || wanted.scan.exact() && wanted.expr.as_ref() == expr;
         let mut kept: Vec<Cursor> = Vec::new();
-        if exact && self.only_counts() {
-            found.matched = match expr {
-                Some(_) => wanted.scan.rows(self.block.searched()).count() as u64,
-                None => self.summary.rows,
-            };
+        if exact && expr.is_none() && self.only_counts() && self.bucket != Some(None) {
+            found.matched = self.rows.end - self.rows.start;
             if let (Some(Some(bucket)), 1..) = (self.bucket, found.matched) {
-                found.buckets.insert(bucket, (found.matched, 0));
+                let (errors, _) = self.block.notes.trouble(self.rows.clone());
+                found.buckets.insert(bucket, (found.matched, errors));
             }
             return Ok(found);
         }
-        if expr.is_some() && wanted.scan.selective() {
+        if exact && expr.is_some() && wanted.scan.selective() && self.only_counts() {
             // A clone each: what they match with in memory is not shared between threads.
+            self.count(&wanted.scan.clone(), &mut found)?;
+            return Ok(found);
+        }
+        if expr.is_some() && wanted.scan.selective() {
             let scan = wanted.scan.clone();
             let mut rows = self.block.rows_by_place();
             for range in scan.rows(self.block.searched()) {
@@ -298,7 +316,7 @@ impl Look<'_> {
                 }
             }
             // The overlay stands behind the output: what was found in it is not in order.
-            if self.numbers && self.block.covered() > 0 {
+            if self.numbers && !self.block.overlaid().is_empty() {
                 found.numbers.sort_unstable();
             }
         } else {
@@ -321,18 +339,6 @@ impl Look<'_> {
         Ok(found)
     }
 
-    /// What is found has only to be counted, and the block's rows are its lines of text.
-    fn only_counts(&self) -> bool {
-        let (from, rows) = (self.summary.first_row, self.summary.rows);
-        self.spec.rows.load(Ordering::Relaxed) == 0
-            && self.spec.before.is_none()
-            && !self.numbers
-            && self.bucket != Some(None)
-            && self.summary.errors == 0
-            && self.rows == (from..from + rows)
-            && self.block.is_lines()
-    }
-
     fn matches(&self, expr: Option<&RowExpr>, row: u64) -> Result<bool, BlockError> {
         let Some(expr) = expr else { return Ok(true) };
         let notes = &self.block.notes;
@@ -350,7 +356,7 @@ impl Look<'_> {
     }
 
     /// When the row began.
-    fn at_us(&self, row: u64) -> Result<i64, BlockError> {
+    pub(super) fn at_us(&self, row: u64) -> Result<i64, BlockError> {
         let here = self.records.get()?.at_us(row);
         Ok(here.or_else(|| self.block.cut_at()).unwrap_or(self.summary.first_at))
     }
@@ -396,4 +402,60 @@ impl Look<'_> {
 fn newest(kept: &mut Vec<Cursor>, count: usize) {
     kept.sort_unstable_by_key(|cursor| std::cmp::Reverse(*cursor));
     kept.truncate(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::block::tests::{open, packed, pieces};
+    use crate::log::search::Axis;
+    use crate::query::{Capitals, RowTerm, Shape, TextTerm, Tree};
+    use proptest::prelude::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn wanted(text: &str) -> Wanted {
+        let term = TextTerm::new(Shape::Contains, Capitals::Count, text).unwrap();
+        Wanted::new(Some(Tree::Term(RowTerm::Text(term))))
+    }
+
+    proptest! {
+        /// What is only counted is counted on a way of its own.
+        #[test]
+        fn as_many_are_counted_as_are_found(
+            pieces in pieces(),
+            text in prop_oneof![Just(None), "[a-z:% ]".prop_map(Some)],
+            width_us in prop_oneof![Just(1), Just(3), Just(1_000)],
+            (before, behind) in (0u64..3, 0u64..3),
+        ) {
+            let wanted = text.as_deref().map_or_else(|| Wanted::new(None), wanted);
+            for packed in packed(pieces).0 {
+                let block = open(&packed);
+                let axis = Some(Axis { from: 1_000, width_us, buckets: 4 });
+                let (first, rows) = (packed.summary.first_row, packed.summary.rows);
+                let look = |rows_wanted: usize| {
+                    let spec =
+                        Spec { rows: Arc::new(AtomicUsize::new(rows_wanted)), before: None, axis };
+                    let part = Packing::Packed(packed.records.clone().into());
+                    let records = Lazy { block: &block, part: &part, unpacked: OnceLock::new() };
+                    let asked = first + before.min(rows)..first + rows.saturating_sub(behind).max(before.min(rows));
+                    Look {
+                        block: &block,
+                        summary: &packed.summary,
+                        records,
+                        rows: asked,
+                        stream: StreamKey(1),
+                        bucket: bucket_of(&spec, &packed.summary),
+                        spec: &spec,
+                        numbers: false,
+                    }
+                    .run(&wanted)
+                    .unwrap()
+                };
+                let (counted, found) = (look(0), look(usize::MAX / 4));
+                prop_assert_eq!(counted.matched, found.matched);
+                prop_assert_eq!(counted.buckets, found.buckets);
+                prop_assert_eq!(found.rows.len() as u64, found.matched);
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! What must hold: a row is found once, and exactly if its text, as a viewer is shown it, and what is known of it match. Between two
 //! looks a stream may grow: what is there when the search begins is covered, no more.
 
+mod count;
 mod look;
 mod matches;
 mod plan;
