@@ -36,7 +36,9 @@ pub use check::{Checked, Finding};
 pub use marks::Mark;
 pub use notes::{Notes, Noting};
 pub use page::{Beginning, Page, TextRow};
-pub use search::{Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Target, Wanted};
+pub use search::{
+    Axis, Cursor, Direction, Found, MATCHES, Matches, Plan, Spec, Spread, Target, Wanted,
+};
 pub use tail::{Allotment, Room};
 
 use crate::store::{

@@ -13,7 +13,7 @@ pub use view::{Histogram, NoPlace, SearchHit, SearchPage, SearchProgress};
 
 use crate::auth::Venues;
 use crate::deployment::{Entry, Standing};
-use crate::log::{Axis, Cursor, Log, LogError, Spec, StreamKey, Target, Wanted};
+use crate::log::{Axis, Cursor, Log, LogError, Spec, Spread, StreamKey, Target, Wanted};
 use crate::query::{Query, RowExpr, RowTerm, RunFacts, Simplified, TimeTerm, Tree};
 use crate::store::Store;
 use deckport_protocol::rows::Row;
@@ -198,7 +198,8 @@ impl Search {
             matched: 0,
         };
         let rows = Arc::new(AtomicUsize::new(options.limit));
-        let spec = Spec { rows, before, axis: axis.filter(|_| options.count) };
+        let spread = axis.filter(|_| options.count).map(Spread::Time);
+        let spec = Spec { rows, before, spread, ..Spec::default() };
         Ok(Prepared { runs, plan, spec, options, axis, progress })
     }
 
@@ -217,7 +218,7 @@ impl Search {
         let mut buckets: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
         let mut ended = true;
         self.log
-            .look(plan, &spec, false, |stream, found, later| {
+            .look(plan, &spec, |stream, found, later| {
                 progress.parts += 1;
                 progress.opened += 1;
                 if let Some(error) = &found.damaged {

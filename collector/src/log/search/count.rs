@@ -4,7 +4,7 @@
 //! row is shown otherwise than its bytes, is an error, is another part's) is found out once, as stretches of the output that hits pass in order.
 
 use super::look::Look;
-use super::{Axis, Found};
+use super::{Found, Spread};
 use crate::log::block::BlockError;
 use crate::query::Scan;
 use deckport_protocol::Level;
@@ -30,10 +30,12 @@ impl Look<'_> {
     pub(super) fn count(&self, scan: &Scan, found: &mut Found) -> Result<(), BlockError> {
         let output = self.block.output().len();
         let mut apart = Ordered::new(self.apart());
-        let mut times = match (&self.spec.axis, self.bucket.flatten()) {
-            (Some(axis), None) => Ordered::new(self.times(axis)?),
-            (None, _) | (_, Some(_)) => Ordered::new(Vec::new()),
-        };
+        // Where all are in one bucket, none is asked for.
+        let spread = self.spec.spread.filter(|_| self.bucket == Some(None));
+        let mut buckets = Ordered::new(match spread {
+            Some(spread) => self.buckets(spread)?,
+            None => Vec::new(),
+        });
         let mut overlaid = self.block.overlaid().iter().peekable();
         // So far in one bucket, and which.
         let (mut run, mut rows, mut errors) = (self.bucket.flatten(), 0, 0);
@@ -52,7 +54,7 @@ impl Look<'_> {
                     Some(Apart::Error) => true,
                     None => false,
                 };
-                (error, times.at(hit.at))
+                (error, buckets.at(hit.at))
             } else {
                 let passed = |(_, range): &&(u64, Range<u32>)| range.end as usize <= hit.at;
                 while overlaid.next_if(passed).is_some() {}
@@ -60,9 +62,10 @@ impl Look<'_> {
                 if !self.rows.contains(row) {
                     continue;
                 }
-                let bucket = match (&self.spec.axis, self.bucket.flatten()) {
-                    (Some(axis), None) => Some(axis.bucket(self.at_us(*row)?)),
-                    (None, _) | (_, Some(_)) => None,
+                let bucket = match spread {
+                    Some(Spread::Time(axis)) => Some(axis.bucket(self.at_us(*row)?)),
+                    Some(rows @ Spread::Rows { .. }) => Some(rows.bucket(0, *row)),
+                    None => None,
                 };
                 (self.block.notes.level(*row) == Level::Error, bucket)
             };
@@ -115,10 +118,20 @@ impl Look<'_> {
     }
 
     /// Stretches of the output, each in one bucket.
-    fn times(&self, axis: &Axis) -> Result<Vec<(Range<usize>, usize)>, BlockError> {
+    fn buckets(&self, spread: Spread) -> Result<Vec<(Range<usize>, usize)>, BlockError> {
+        let ends = match spread {
+            Spread::Time(axis) => self.records.stretches(|at_us| axis.bucket(at_us))?,
+            Spread::Rows { width } => {
+                let last = self.rows.end.saturating_sub(1) / width;
+                let all = self.rows.start / width..=last;
+                let end =
+                    |bucket: u64| self.block.bytes_from((bucket + 1).saturating_mul(width.get()));
+                all.map(|bucket| (end(bucket), usize::try_from(bucket).unwrap_or(usize::MAX)))
+                    .collect()
+            }
+        };
         let mut begin = 0;
-        let stretches = self.records.stretches(|at_us| axis.bucket(at_us))?;
-        let ranges = stretches.into_iter().map(|(end, bucket)| {
+        let ranges = ends.into_iter().map(|(end, bucket)| {
             let range = begin..end;
             begin = end;
             (range, bucket)

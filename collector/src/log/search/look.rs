@@ -1,6 +1,6 @@
 //! Looking into blocks: unpacking them, and finding rows in their texts.
 
-use super::{Cursor, Found, Plan, Source, Spec, Unit, Wanted, facts};
+use super::{Cursor, Found, Plan, Source, Spec, Spread, Unit, Wanted, facts};
 use crate::log::block::{Block, BlockError, BlockRecords, CutRow, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
@@ -30,7 +30,6 @@ impl Log {
         &self,
         plan: Plan,
         spec: &Arc<Spec>,
-        numbers: bool,
         mut on: impl FnMut(StreamKey, Found, Option<i64>) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
         let mut behind: Vec<i64> = plan.units.iter().map(|unit| unit.last_at).collect();
@@ -50,8 +49,8 @@ impl Log {
                 }
             }
         }
-        let looks = futures_util::stream::iter(reads)
-            .map(|units| self.look_into(units, Arc::clone(spec), numbers));
+        let looks =
+            futures_util::stream::iter(reads).map(|units| self.look_into(units, Arc::clone(spec)));
         let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
         let mut at = 0;
         while let Some(found) = looks.next().await {
@@ -69,7 +68,6 @@ impl Log {
         &self,
         units: Vec<Unit>,
         spec: Arc<Spec>,
-        numbers: bool,
     ) -> Result<Vec<(StreamKey, Found)>, LogError> {
         let ids: Vec<i64> = units
             .iter()
@@ -100,7 +98,7 @@ impl Log {
         let limits = self.limits;
         let looking = tokio::task::spawn_blocking(move || {
             let look = looked.into_iter().map(|(unit, read)| {
-                let found = read.and_then(|read| look_at(&unit, read, &spec, numbers, &limits));
+                let found = read.and_then(|read| look_at(&unit, read, &spec, &limits));
                 let found = match found {
                     // The others can be searched all the same.
                     Err(error @ LogError::Damaged { .. }) => {
@@ -160,15 +158,11 @@ impl Log {
 }
 
 /// Unpacks a part and looks at its rows.
-fn look_at(
-    unit: &Unit,
-    read: Read,
-    spec: &Spec,
-    numbers: bool,
-    limits: &Limits,
-) -> Result<Found, LogError> {
+fn look_at(unit: &Unit, read: Read, spec: &Spec, limits: &Limits) -> Result<Found, LogError> {
     let stream = unit.target.stream;
-    let rows = unit.first_row..unit.first_row + unit.rows;
+    let (from, until) = (unit.first_row, unit.first_row + unit.rows);
+    let from = from.max(spec.within.start).min(until);
+    let rows = from..until.min(spec.within.end).max(from);
     let damaged = |why: String| LogError::Damaged { stream, seq: 0, why };
     let (block, summary, records) = match read {
         Read::Nothing => return Ok(Found::default()),
@@ -182,17 +176,22 @@ fn look_at(
         }
     };
     let records = Lazy { block: &block, part: &records, unpacked: OnceLock::new() };
-    let bucket = bucket_of(spec, &summary);
+    let bucket = bucket_of(spec, &summary, &rows);
+    let numbers = spec.numbers.load(Ordering::Relaxed);
     let look =
         Look { block: &block, summary: &summary, records, rows, stream, spec, bucket, numbers };
-    look.run(&unit.target.wanted).map_err(|error| damaged(error.to_string()))
+    let found = look.run(&unit.target.wanted);
+    found
+        .map(|found| Found { covered: unit.rows, ..found })
+        .map_err(|error| damaged(error.to_string()))
 }
 
 /// See [`Look::bucket`].
-fn bucket_of(spec: &Spec, summary: &Summary) -> Option<Option<usize>> {
-    spec.axis.as_ref().map(|axis| {
-        let bucket = axis.bucket(summary.first_at);
-        (bucket == axis.bucket(summary.last_at)).then_some(bucket)
+fn bucket_of(spec: &Spec, summary: &Summary, rows: &Range<u64>) -> Option<Option<usize>> {
+    spec.spread.map(|spread| {
+        let first = spread.bucket(summary.first_at, rows.start);
+        let last = spread.bucket(summary.last_at, rows.end.saturating_sub(1).max(rows.start));
+        (first == last).then_some(first)
     })
 }
 
@@ -269,7 +268,7 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     fn run(&self, wanted: &Wanted) -> Result<Found, BlockError> {
-        let mut found = Found { covered: self.rows.end - self.rows.start, ..Found::default() };
+        let mut found = Found { numbers: self.numbers.then(Vec::new), ..Found::default() };
         let places = &self.block.notes.places;
         let named = |name: fn(&Place) -> Option<&str>| {
             let mut names: Vec<&str> = places.iter().filter_map(name).collect();
@@ -316,8 +315,10 @@ impl Look<'_> {
                 }
             }
             // The overlay stands behind the output: what was found in it is not in order.
-            if self.numbers && !self.block.overlaid().is_empty() {
-                found.numbers.sort_unstable();
+            if let Some(numbers) = found.numbers.as_mut()
+                && !self.block.overlaid().is_empty()
+            {
+                numbers.sort_unstable();
             }
         } else {
             for row in self.rows.clone() {
@@ -367,7 +368,9 @@ impl Look<'_> {
             return Ok(());
         }
         let wanted = self.spec.rows.load(Ordering::Relaxed);
-        let at = if wanted > 0 || self.spec.before.is_some() || self.bucket == Some(None) {
+        let by_time =
+            self.bucket == Some(None) && matches!(self.spec.spread, Some(Spread::Time(_)));
+        let at = if wanted > 0 || self.spec.before.is_some() || by_time {
             self.at_us(row)?
         } else {
             self.summary.first_at
@@ -377,11 +380,11 @@ impl Look<'_> {
             return Ok(());
         }
         found.matched += 1;
-        if self.numbers {
-            found.numbers.push(row);
+        if let Some(numbers) = found.numbers.as_mut() {
+            numbers.push(row);
         }
-        if let Some(axis) = &self.spec.axis {
-            let bucket = self.bucket.flatten().unwrap_or_else(|| axis.bucket(at));
+        if let Some(spread) = &self.spec.spread {
+            let bucket = self.bucket.flatten().unwrap_or_else(|| spread.bucket(at, row));
             let count = found.buckets.entry(bucket).or_default();
             count.0 += 1;
             let trouble = self.summary.errors > 0 && self.block.notes.level(row) == Level::Error;
@@ -411,6 +414,7 @@ mod tests {
     use crate::log::search::Axis;
     use crate::query::{Capitals, RowTerm, Shape, TextTerm, Tree};
     use proptest::prelude::*;
+    use std::num::NonZeroU64;
     use std::sync::atomic::AtomicUsize;
 
     fn wanted(text: &str) -> Wanted {
@@ -424,27 +428,31 @@ mod tests {
         fn as_many_are_counted_as_are_found(
             pieces in pieces(),
             text in prop_oneof![Just(None), "[a-z:% ]".prop_map(Some)],
-            width_us in prop_oneof![Just(1), Just(3), Just(1_000)],
+            spread in prop_oneof![
+                prop_oneof![Just(1), Just(3), Just(1_000)]
+                    .prop_map(|width_us| Spread::Time(Axis { from: 1_000, width_us, buckets: 4 })),
+                (1u64..30).prop_map(|width| Spread::Rows { width: NonZeroU64::new(width).unwrap() }),
+            ],
             (before, behind) in (0u64..3, 0u64..3),
         ) {
             let wanted = text.as_deref().map_or_else(|| Wanted::new(None), wanted);
             for packed in packed(pieces).0 {
                 let block = open(&packed);
-                let axis = Some(Axis { from: 1_000, width_us, buckets: 4 });
                 let (first, rows) = (packed.summary.first_row, packed.summary.rows);
                 let look = |rows_wanted: usize| {
+                    let wanted_rows = Arc::new(AtomicUsize::new(rows_wanted));
                     let spec =
-                        Spec { rows: Arc::new(AtomicUsize::new(rows_wanted)), before: None, axis };
+                        Spec { rows: wanted_rows, spread: Some(spread), ..Spec::default() };
                     let part = Packing::Packed(packed.records.clone().into());
                     let records = Lazy { block: &block, part: &part, unpacked: OnceLock::new() };
-                    let asked = first + before.min(rows)..first + rows.saturating_sub(behind).max(before.min(rows));
+                    let rows = first + before.min(rows)..first + rows.saturating_sub(behind).max(before.min(rows));
                     Look {
                         block: &block,
                         summary: &packed.summary,
                         records,
-                        rows: asked,
+                        bucket: bucket_of(&spec, &packed.summary, &rows),
+                        rows,
                         stream: StreamKey(1),
-                        bucket: bucket_of(&spec, &packed.summary),
                         spec: &spec,
                         numbers: false,
                     }

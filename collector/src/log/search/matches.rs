@@ -1,10 +1,12 @@
 //! Finding in one stream: all rows that match, or the nearest.
 
-use super::{Spec, Target};
+use super::{Spec, Spread, Target};
 use crate::log::{Log, LogError};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::num::NonZeroU64;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rows that [`Log::matches`] lists; beyond, they are only counted.
 pub const MATCHES: usize = 10_000;
@@ -41,33 +43,45 @@ impl Log {
         buckets: u64,
     ) -> Result<Matches, LogError> {
         let (until, _) = self.size(target.stream).await?;
-        let width = until.div_ceil(buckets.max(1)).max(1);
-        let mut plan = self.plan(&[target]).await?;
+        let width = until.div_ceil(buckets.max(1));
+        let width = NonZeroU64::new(width).unwrap_or(NonZeroU64::MIN);
+        let mut plan = self.plan(std::slice::from_ref(&target)).await?;
         plan.by_row(from..until, false);
         let mut matches = Matches { until, covered: plan.skipped_rows, ..Matches::default() };
         let mut damaged = None;
-        self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
+        let spec = Arc::new(Spec {
+            numbers: Arc::new(AtomicBool::new(true)),
+            within: from..until,
+            spread: Some(Spread::Rows { width }),
+            ..Spec::default()
+        });
+        self.look(plan, &spec, |_, found, _| {
             if found.damaged.is_some() {
                 damaged = found.damaged;
                 return ControlFlow::Break(());
             }
-            let place = |row| found.numbers.partition_point(|&number| number < row);
-            let mut numbers = &found.numbers[place(from)..place(until).max(place(from))];
-            matches.total += numbers.len() as u64;
+            matches.total += found.matched;
             matches.covered += found.covered;
-            matches.last = numbers.last().copied().or(matches.last);
+            for (bucket, (matched, _)) in found.buckets {
+                *matches.buckets.entry(bucket as u64 * width.get()).or_default() += matched;
+            }
+            let numbers = found.numbers.unwrap_or_default();
             let listed = numbers.len().min(MATCHES - matches.rows.len());
             matches.rows.extend(&numbers[..listed]);
-            while let Some(first) = numbers.first() {
-                let from = first / width * width;
-                let within = numbers.partition_point(|&row| row < from + width);
-                *matches.buckets.entry(from).or_default() += within as u64;
-                numbers = &numbers[within..];
-            }
+            // What comes behind is only counted.
+            spec.numbers.store(matches.rows.len() < MATCHES, Ordering::Relaxed);
             ControlFlow::Continue(())
         })
         .await?;
-        damaged.map_or(Ok(matches), Err)
+        if let Some(error) = damaged {
+            return Err(error);
+        }
+        matches.last = if matches.total == matches.rows.len() as u64 {
+            matches.rows.last().copied()
+        } else {
+            self.nearest(&target, from..until, Direction::Previous).await?
+        };
+        Ok(matches)
     }
 
     /// The nearest match from row `from` on (or up to it), and whether the search went round the end.
@@ -82,35 +96,39 @@ impl Log {
             Direction::Previous => [0..from.saturating_add(1), from.saturating_add(1)..u64::MAX],
         };
         for (round, rows) in ranges.into_iter().enumerate() {
-            let mut plan = self.plan(std::slice::from_ref(&target)).await?;
-            plan.by_row(rows.clone(), direction == Direction::Previous);
-            let (mut nearest, mut damaged) = (None, None);
-            self.look(plan, &Arc::new(Spec::numbers()), true, |_, found, _| {
-                if found.damaged.is_some() {
-                    damaged = found.damaged;
-                    return ControlFlow::Break(());
-                }
-                let mut within = found.numbers.iter().filter(|row| rows.contains(row)).copied();
-                nearest = match direction {
-                    Direction::Next => within.next(),
-                    Direction::Previous => within.next_back(),
-                };
-                if nearest.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-            .await?;
-            if let Some(error) = damaged {
-                return Err(error);
-            }
+            let nearest = self.nearest(&target, rows, direction).await?;
             if nearest.is_some() {
                 return Ok((nearest, round > 0));
             }
         }
         Ok((None, false))
     }
-}
 
-impl Spec {
-    fn numbers() -> Self {
-        Self { rows: Arc::default(), before: None, axis: None }
+    /// The first match of these rows, or the last.
+    async fn nearest(
+        &self,
+        target: &Target,
+        rows: Range<u64>,
+        direction: Direction,
+    ) -> Result<Option<u64>, LogError> {
+        let mut plan = self.plan(std::slice::from_ref(target)).await?;
+        plan.by_row(rows.clone(), direction == Direction::Previous);
+        let (mut nearest, mut damaged) = (None, None);
+        let numbers = Arc::new(AtomicBool::new(true));
+        let spec = Spec { numbers, within: rows, ..Spec::default() };
+        self.look(plan, &Arc::new(spec), |_, found, _| {
+            if found.damaged.is_some() {
+                damaged = found.damaged;
+                return ControlFlow::Break(());
+            }
+            let mut numbers = found.numbers.unwrap_or_default().into_iter();
+            nearest = match direction {
+                Direction::Next => numbers.next(),
+                Direction::Previous => numbers.next_back(),
+            };
+            if nearest.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .await?;
+        damaged.map_or(Ok(nearest), Err)
     }
 }

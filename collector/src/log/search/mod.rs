@@ -21,9 +21,10 @@ use super::{LogError, StreamKey};
 use crate::query::{BlockFacts, NamesIn, Need, RowExpr, Scan};
 use deckport_protocol::rows::Row;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// What is looked for, prepared.
 #[derive(Debug)]
@@ -77,14 +78,48 @@ impl Axis {
     }
 }
 
+/// What rows that match are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// When they began.
+    Time(Axis),
+    /// Where they stand: so many rows of the log in each bucket.
+    Rows { width: NonZeroU64 },
+}
+
+impl Spread {
+    fn bucket(&self, at_us: i64, row: u64) -> usize {
+        match self {
+            Self::Time(axis) => axis.bucket(at_us),
+            Self::Rows { width } => usize::try_from(row / width.get()).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 /// How much is wanted of what is found.
 #[derive(Debug)]
 pub struct Spec {
     /// Rows in full, of each part that is looked into; may be lowered while the search runs.
     pub rows: Arc<AtomicUsize>,
+    /// The numbers of all rows that match; may be given up while the search runs.
+    pub numbers: Arc<AtomicBool>,
     /// Only rows behind this place, in the order of results.
     pub before: Option<Cursor>,
-    pub axis: Option<Axis>,
+    /// Only these rows of the log.
+    pub within: Range<u64>,
+    pub spread: Option<Spread>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            rows: Arc::default(),
+            numbers: Arc::default(),
+            before: None,
+            within: 0..u64::MAX,
+            spread: None,
+        }
+    }
 }
 
 /// What was found in one part.
@@ -97,8 +132,8 @@ pub struct Found {
     cut: Option<(Cursor, Option<Arc<str>>)>,
     /// Bucket → matched rows, and errors among them.
     pub buckets: BTreeMap<usize, (u64, u64)>,
-    /// The numbers of all that matched, ascending, where they were asked for.
-    pub numbers: Vec<u64>,
+    /// The numbers of all that matched, ascending; none where they were not asked for any more.
+    pub numbers: Option<Vec<u64>>,
     /// Rows that the part holds.
     pub covered: u64,
     /// Why it could not be looked into.
