@@ -67,9 +67,10 @@ pub fn flush(
                 kept += 1;
                 eprintln!("{name}: refused: {why}");
             }
-            Some(KeptRun::Kept { records }) => {
+            Some(KeptRun::Kept { records, why }) => {
                 kept += 1;
-                eprintln!("{name}: kept, {records} records; the collector could not be reached");
+                let why = why.as_deref().unwrap_or("the collector did not take them in time");
+                eprintln!("{name}: kept, {records} records; {why}");
             }
         }
     }

@@ -14,3 +14,4 @@ mod nothing_lost;
 mod power_loss;
 mod structure;
 mod terminal;
+mod token;

@@ -254,14 +254,14 @@ pub fn target_of(meta: &Meta, state: &State) -> Option<Target> {
     Some(Target { address, token_file: meta.token_file.clone(), state })
 }
 
-/// Delivers a run that nobody records any more. `false`: it is kept, for now.
+/// Delivers a run that nobody records any more, as long as that gets on.
 pub async fn deliver_kept(run: &Run, target: Target, patience: Duration) -> Result<KeptRun> {
     let Some(_lock) = run.lock(Holder::Delivery)? else { return Ok(KeptRun::Busy) };
     let meta = run.meta()?;
     let recovered = recover(run, 0)?.1;
     let end = recovered.position;
     let feed = watch::Sender::new(Feed { end, ..Feed::default() });
-    let (reports, _orders) = mpsc::unbounded_channel();
+    let (reports, mut told) = mpsc::unbounded_channel();
     let (acked, seen) = watch::channel(run.acked().seq);
     let mut delivery = Delivery {
         run: run.clone(),
@@ -283,7 +283,14 @@ pub async fn deliver_kept(run: &Run, target: Target, patience: Duration) -> Resu
             Ended::Refused(refusal) => Ok(KeptRun::Refused(refusal.message)),
         },
         () = no_progress(seen.clone(), Some(patience)) => {
-            Ok(KeptRun::Kept { records: end.last_seq - run.acked().seq.min(end.last_seq) })
+            let records = end.last_seq - run.acked().seq.min(end.last_seq);
+            let mut why = None;
+            while let Ok(report) = told.try_recv() {
+                if let Report::NoLink { message } = report {
+                    why = Some(message);
+                }
+            }
+            Ok(KeptRun::Kept { records, why })
         }
     }
 }
@@ -295,9 +302,10 @@ pub enum KeptRun {
         records: u64,
     },
     Refused(String),
-    /// The collector could not be reached.
+    /// There was no link, or it carried nothing; `why`, where that is known.
     Kept {
         records: u64,
+        why: Option<String>,
     },
     /// Its recorder or another uplink is at work.
     Busy,
