@@ -14,7 +14,19 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Takes one integer off the front of `input`; `None` when it is cut off or longer than 64 bits.
+#[inline]
 pub fn take(input: &mut &[u8]) -> Option<u64> {
+    match *input {
+        // Most are small.
+        [byte @ ..0x80, rest @ ..] => {
+            *input = rest;
+            Some(u64::from(*byte))
+        }
+        _ => take_long(input),
+    }
+}
+
+fn take_long(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (index, &byte) in input.iter().enumerate().take(10) {
         if index == 9 && byte > 1 {

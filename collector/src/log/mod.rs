@@ -173,6 +173,7 @@ pub struct Log {
     index: Arc<Index>,
     filters: Arc<Filters>,
     kept: Arc<read::Kept>,
+    sound: Arc<read::Sound>,
     packer: Arc<packer::Packer>,
     /// Blocks that could not be merged because they cannot be read.
     damaged: Arc<Mutex<HashSet<i64>>>,
@@ -212,6 +213,7 @@ impl Log {
             index,
             filters,
             kept: Arc::default(),
+            sound: Arc::default(),
             packer: Arc::new(packer::Packer::start().map_err(LogError::Thread)?),
             damaged: Arc::default(),
             limits,

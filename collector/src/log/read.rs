@@ -6,9 +6,9 @@ use super::{Log, LogError, StoredFrame, StreamKey};
 use bytes::Bytes;
 use deckport_protocol::rows::RowDeriver;
 use deckport_protocol::{Frame, FrameBuilder, RecordRef};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// A frame made from a block holds about so much.
@@ -32,6 +32,36 @@ impl Parts {
     pub(super) fn block(&self, sealed: &Sealed) -> Result<Block, BlockError> {
         let place = (sealed.first_seq, sealed.first_row, sealed.first_byte);
         Block::open(place, &self.text, &self.rows)
+    }
+
+    /// The same for a search, which may look into thousands: the checksum of a block's text is looked at once.
+    pub(super) fn block_searched(
+        &self,
+        sealed: &Sealed,
+        sound: &Sound,
+    ) -> Result<Block, BlockError> {
+        let place = (sealed.first_seq, sealed.first_row, sealed.first_byte);
+        if sound.has(sealed.id) {
+            return Block::open_again(place, &self.text, &self.rows);
+        }
+        let block = Block::open(place, &self.text, &self.rows)?;
+        sound.put(sealed.id);
+        Ok(block)
+    }
+}
+
+/// Blocks of which the checksums were found right since the collector was started. Whoever pages through a log, exports or checks it looks at
+/// them each time. A few bytes for each block; numbers of blocks do not come again.
+#[derive(Debug, Default)]
+pub(super) struct Sound(RwLock<HashSet<i64>>);
+
+impl Sound {
+    fn has(&self, id: i64) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    fn put(&self, id: i64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 }
 

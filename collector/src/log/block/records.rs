@@ -248,14 +248,19 @@ fn read_stretches<T: Copy + PartialEq>(
     // Lines that end where they do, behind `at`: they are counted before they are looked for.
     let (mut at, mut lines) = (0, 0);
     let mut now = None;
+    let mut at_before = None;
     let outputs = kinds.iter().zip(&times).filter(|(kind, _)| *kind & SORT == OUTPUT);
     for (_, &at_us) in outputs {
-        let stretch = of(at_us);
-        if let Some(before) = now.filter(|before| *before != stretch) {
-            at += behind_lines(output.get(at..)?, std::mem::take(&mut lines))?;
-            stretches.push((at, before));
+        // Many come with one read.
+        if at_before != Some(at_us) {
+            at_before = Some(at_us);
+            let stretch = of(at_us);
+            if let Some(before) = now.filter(|before| *before != stretch) {
+                at += behind_lines(output.get(at..)?, std::mem::take(&mut lines))?;
+                stretches.push((at, before));
+            }
+            now = Some(stretch);
         }
-        now = Some(stretch);
         match varint::take(input)? {
             0 => lines += 1,
             length => {

@@ -4,7 +4,7 @@ use super::{Cursor, Found, Plan, Source, Spec, Spread, Unit, Wanted, facts};
 use crate::log::block::{Block, BlockError, BlockRecords, CutRow, Summary};
 use crate::log::index::Sealed;
 use crate::log::notes::Place;
-use crate::log::read::{MOVED, MOVES, Parts};
+use crate::log::read::{MOVED, MOVES, Parts, Sound};
 use crate::log::seal::{ROW_BYTES, build_frames};
 use crate::log::tail::Unsealed;
 use crate::log::{Log, LogError, StreamKey};
@@ -20,8 +20,10 @@ use std::sync::{Arc, OnceLock};
 
 /// Blocks that are read from the database at once.
 const READ_BLOCKS: usize = 8;
-/// Such reads and scans on their way; more only wait for a processor.
+/// Such reads and scans on their way where the newest rows are wanted, which the first few blocks hold.
 const AT_ONCE: usize = 4;
+/// The same where all is looked into: so many that processors have something to scan while others are read, and while the first is waited for.
+const ALL_AT_ONCE: usize = 8;
 
 impl Log {
     /// Looks into the parts of a plan in their order, and hands on what was found in each, with the latest time of all that
@@ -49,9 +51,10 @@ impl Log {
                 }
             }
         }
+        let at_once = if spec.spread.is_some() { ALL_AT_ONCE } else { AT_ONCE };
         let looks =
             futures_util::stream::iter(reads).map(|units| self.look_into(units, Arc::clone(spec)));
-        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        let mut looks = std::pin::pin!(looks.buffered(at_once));
         let mut at = 0;
         while let Some(found) = looks.next().await {
             for (stream, found) in found? {
@@ -95,10 +98,10 @@ impl Log {
             };
             looked.push((unit, now));
         }
-        let limits = self.limits;
+        let (limits, sound) = (self.limits, Arc::clone(&self.sound));
         let looking = tokio::task::spawn_blocking(move || {
             let look = looked.into_iter().map(|(unit, read)| {
-                let found = read.and_then(|read| look_at(&unit, read, &spec, &limits));
+                let found = read.and_then(|read| look_at(&unit, read, &spec, (&sound, &limits)));
                 let found = match found {
                     // The others can be searched all the same.
                     Err(error @ LogError::Damaged { .. }) => {
@@ -158,7 +161,12 @@ impl Log {
 }
 
 /// Unpacks a part and looks at its rows.
-fn look_at(unit: &Unit, read: Read, spec: &Spec, limits: &Limits) -> Result<Found, LogError> {
+fn look_at(
+    unit: &Unit,
+    read: Read,
+    spec: &Spec,
+    (sound, limits): (&Sound, &Limits),
+) -> Result<Found, LogError> {
     let stream = unit.target.stream;
     let (from, until) = (unit.first_row, unit.first_row + unit.rows);
     let from = from.max(spec.within.start).min(until);
@@ -167,7 +175,8 @@ fn look_at(unit: &Unit, read: Read, spec: &Spec, limits: &Limits) -> Result<Foun
     let (block, summary, records) = match read {
         Read::Nothing => return Ok(Found::default()),
         Read::Sealed(sealed, parts) => {
-            let block = parts.block(&sealed).map_err(|error| LogError::damaged(&sealed, error))?;
+            let block = parts.block_searched(&sealed, sound);
+            let block = block.map_err(|error| LogError::damaged(&sealed, error))?;
             (block, sealed.summary.clone(), Packing::Packed(parts.records))
         }
         Read::Tail(frames, cut_row) => {
