@@ -120,9 +120,10 @@ impl Session {
         Ok(app)
     }
 
-    /// Arguments of every start: the story's own data, and consoles at `listen`.
+    /// Arguments of every start: the story's own data, and consoles at `listen`, where plain HTTP is spoken too for who looks in from outside.
     pub fn arguments(&self, listen: SocketAddr) -> Vec<String> {
-        [self.own_data(), vec!["--listen".into(), listen.to_string()]].concat()
+        let listen = vec!["--listen".into(), listen.to_string(), "--plain-http".into()];
+        [self.own_data(), listen].concat()
     }
 
     /// What goes on in a story is nothing to the machine's network.
@@ -177,7 +178,6 @@ impl Session {
         let child = self
             .command(&app)
             .args(self.arguments(listen))
-            .arg("--plain-http")
             .args(more)
             .stderr(Stdio::null())
             .spawn();
