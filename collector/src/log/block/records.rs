@@ -269,9 +269,9 @@ fn read_stretches<T: Copy + PartialEq>(
             }
         }
     }
-    at += behind_lines(output.get(at..)?, lines)?;
-    stretches.extend(now.map(|now| (at, now)));
-    (at == output.len()).then_some(stretches)
+    // The last goes to the end, wherever its lines end.
+    stretches.extend(now.map(|now| (output.len(), now)));
+    (at <= output.len()).then_some(stretches)
 }
 
 /// How long the first so many lines are together.
