@@ -304,8 +304,8 @@ impl Block {
     /// Where the bytes begin of the rows from this one on; behind the output where there are none.
     pub(super) fn bytes_from(&self, row: u64) -> usize {
         let at = usize::try_from(row.saturating_sub(self.first_row)).unwrap_or(usize::MAX);
-        let mut behind = self.segments().iter().skip(at);
-        let begin = behind.find_map(|segment| match segment {
+        let behind = self.segments().get(at..).unwrap_or_default();
+        let begin = behind.iter().find_map(|segment| match segment {
             Segment::Output { begin, .. } => Some(*begin as usize),
             Segment::Event => None,
         });
