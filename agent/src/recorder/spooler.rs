@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 
 /// One write holds about so many bytes at most.
 const GROUP_BYTES: usize = 1024 * 1024;
-/// A record is on this disk or on the collector's so soon after it was written.
+/// A record is on this disk or on the collector's so soon after it was written …
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
-/// How soon to try again what the disk refused, or a doorbell that was full.
+/// … and a little later while the collector answers, only slowly: what it is behind with, it was sent, and a disk that both
+/// may share is not made slower still by what hundreds of syncs a second would protect for a moment.
+const SYNC_WITHIN_ANSWERED: Duration = Duration::from_millis(500);
+/// How soon to try again what the disk refused, or to look again after a disk that takes its time.
 const AGAIN: Duration = Duration::from_millis(50);
 /// After the end, what the disk refuses is tried this often more.
 const LAST_TRIES: usize = 40;
@@ -78,8 +81,8 @@ impl Spooler {
             }
             Err(error) => self.failure = Some(error),
         }
-        let waits = self.writer.in_need() || self.doorbell.waits();
-        self.again = waits.then(|| Instant::now() + AGAIN);
+        self.again =
+            if self.writer.in_need() { Some(Instant::now() + AGAIN) } else { self.doorbell.due() };
     }
 
     /// When [`Self::tend`] wants to be called next.
@@ -96,7 +99,7 @@ impl Spooler {
         if self.pending.due().is_none_or(|at| at > now) {
             return;
         }
-        self.pending.forget(self.doorbell.acked_seq());
+        self.pending.acked(self.doorbell.acked_seq(), now);
         if self.pending.due().is_none_or(|at| at > now) {
             return;
         }
@@ -134,34 +137,48 @@ impl Spooler {
 /// The groups that are written, and neither synced nor known to be with the collector.
 #[derive(Debug, Default)]
 struct Pending {
-    /// The last sequence number of each, and when it is due.
+    /// The last sequence number of each, and when it was written.
     groups: VecDeque<(u64, Instant)>,
+    /// When the first of them is to be looked at, if that is later than [`SYNC_WITHIN`] after it was written.
+    not_before: Option<Instant>,
+    acked_seq: u64,
+    /// When the collector was last seen to have more than before.
+    answered: Option<Instant>,
 }
 
 impl Pending {
     fn written(&mut self, last_seq: u64) {
         if self.groups.back().is_none_or(|&(seq, _)| seq < last_seq) {
-            self.groups.push_back((last_seq, Instant::now() + SYNC_WITHIN));
+            self.groups.push_back((last_seq, Instant::now()));
         }
     }
 
     fn due(&self) -> Option<Instant> {
-        self.groups.front().map(|&(_, due)| due)
+        let &(_, written) = self.groups.front()?;
+        Some(self.not_before.unwrap_or(written).max(written + SYNC_WITHIN))
     }
 
-    fn forget(&mut self, acked_seq: u64) {
+    /// The collector has everything up to `acked_seq`, it is known at `now`.
+    fn acked(&mut self, acked_seq: u64, now: Instant) {
+        if acked_seq > self.acked_seq {
+            (self.acked_seq, self.answered) = (acked_seq, Some(now));
+        }
         while self.groups.front().is_some_and(|&(seq, _)| seq <= acked_seq) {
             self.groups.pop_front();
+        }
+        self.not_before = None;
+        let answers = self.answered.is_some_and(|at| now < at + SYNC_WITHIN_ANSWERED);
+        if answers && let Some(&(_, written)) = self.groups.front() {
+            self.not_before = Some((written + SYNC_WITHIN_ANSWERED).min(now + SYNC_WITHIN));
         }
     }
 
     fn postpone(&mut self, now: Instant) {
-        if let Some((_, due)) = self.groups.front_mut() {
-            *due = now + AGAIN;
-        }
+        self.not_before = Some(now + AGAIN);
     }
 
     fn clear(&mut self) {
         self.groups.clear();
+        self.not_before = None;
     }
 }
