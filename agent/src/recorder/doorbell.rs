@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const FEW: usize = 5;
 /// How far apart rings are then.
 const HOLD: Duration = Duration::from_millis(20);
+/// How much later nobody printed anything that would have rung: so that whoever prints all the time is not woken twice for it.
+const HOLD_ALONE: Duration = Duration::from_millis(10);
 /// How soon to try again when the socket was full.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -120,7 +122,8 @@ impl Doorbell {
     /// When what could not be told yet is to be told.
     pub fn due(&self) -> Option<Instant> {
         let bell = self.bell();
-        bell.waits().then(|| bell.held.unwrap_or_else(|| Instant::now() + AGAIN))
+        bell.waits()
+            .then(|| bell.held.map_or_else(|| Instant::now() + AGAIN, |until| until + HOLD_ALONE))
     }
 }
 
