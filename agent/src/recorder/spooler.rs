@@ -1,7 +1,7 @@
 //! Writes the spool and rings the uplink's doorbell, on the recorder's own thread.
 //!
 //! A write survives this process. Against a power cut it is synced, beside the recorder ([`Syncer`]), unless the collector has
-//! it on its own disk within [`SYNC_WITHIN`]: with a link that works a console's disk is hardly ever waited for.
+//! it on its own disk within [`SYNC_WITHIN`] (or [`SYNC_WITHIN_ANSWERED`]): with a link that works a console's disk is hardly ever waited for.
 //!
 //! What the disk refuses is tried again; meanwhile output is counted for a gap (see [`Writer::write`]).
 
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 const GROUP_BYTES: usize = 1024 * 1024;
 /// A record is on this disk or on the collector's so soon after it was written …
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
-/// … and a little later while the collector answers, only slowly: what it is behind with, it was sent, and a disk that both
-/// may share is not made slower still by what hundreds of syncs a second would protect for a moment.
+/// … and so soon while the collector answers, only later than that: what it is behind with was sent, and hundreds of syncs a
+/// second, perhaps on the disk that it waits for too, would only put it further behind.
 const SYNC_WITHIN_ANSWERED: Duration = Duration::from_millis(500);
 /// How soon to try again what the disk refused, or to look again after a disk that takes its time.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -180,5 +180,56 @@ impl Pending {
     fn clear(&mut self) {
         self.groups.clear();
         self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_nobody_answers_is_synced_soon() {
+        let mut pending = Pending::default();
+        pending.written(1);
+        let (_, written) = pending.groups[0];
+        assert_eq!(pending.due(), Some(written + SYNC_WITHIN));
+        pending.acked(0, written + SYNC_WITHIN);
+        assert_eq!(pending.due(), Some(written + SYNC_WITHIN));
+    }
+
+    #[test]
+    fn what_is_answered_late_has_more_time_and_not_for_ever() {
+        let mut pending = Pending::default();
+        pending.written(5);
+        pending.written(9);
+        let (_, written) = pending.groups[1];
+        // It answers: looked at again before the bound, and synced at the bound.
+        pending.acked(5, written + SYNC_WITHIN);
+        let mut now = pending.due().unwrap();
+        assert_eq!(now, written + SYNC_WITHIN * 2);
+        while now < written + SYNC_WITHIN_ANSWERED {
+            pending.acked(5, now);
+            assert!(pending.due().unwrap() > now);
+            assert!(pending.due().unwrap() <= written + SYNC_WITHIN_ANSWERED);
+            now = pending.due().unwrap();
+        }
+        pending.acked(5, now);
+        assert!(pending.due().unwrap() <= now);
+        pending.acked(9, now);
+        assert_eq!(pending.due(), None);
+    }
+
+    #[test]
+    fn who_has_gone_silent_is_not_waited_for() {
+        let mut pending = Pending::default();
+        let long_ago = Instant::now();
+        pending.acked(3, long_ago);
+        pending.written(4);
+        let (_, written) = pending.groups[0];
+        let later = long_ago.max(written) + SYNC_WITHIN_ANSWERED + MS;
+        pending.acked(3, later);
+        assert!(pending.due().unwrap() <= later);
     }
 }
