@@ -4,6 +4,9 @@
 //! The standard input is a socket, so that the answer has a way back. It does not block on either side: when the uplink hangs,
 //! what does not fit is told later, and an answer that does not fit is left out. Of positions, of progress and of answers
 //! only the latest counts.
+//!
+//! Each ring wakes the uplink, and what it sends wakes the collector. That is worth it for a line that somebody waits for. When
+//! what was rung for is answered late, rings come [`HOLD`] apart: what is behind is sent together, costs less, and comes to an end.
 
 use crate::control::line;
 use crate::spool::Position;
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 const FEW: usize = 5;
 /// How far apart rings are then.
 const HOLD: Duration = Duration::from_millis(20);
-/// How much later nobody printed anything that would have rung: so that whoever prints all the time is not woken twice for it.
+/// A ring that was held back waits so much longer for the next line to ring it: who prints all the time is not woken twice.
 const HOLD_ALONE: Duration = Duration::from_millis(10);
 /// How soon to try again when the socket was full.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -250,7 +253,7 @@ mod tests {
             doorbell.announce(position(seq));
         }
         assert_eq!(heard(&mut uplink), first);
-        for seq in 6..=30 {
+        for seq in FEW as u64 + 1..=30 {
             doorbell.announce(position(seq));
         }
         // As who records does.

@@ -1,7 +1,8 @@
 //! Writes the spool and rings the uplink's doorbell, on the recorder's own thread.
 //!
 //! A write survives this process. Against a power cut it is synced, beside the recorder ([`Syncer`]), unless the collector has
-//! it on its own disk within [`SYNC_WITHIN`] (or [`SYNC_WITHIN_ANSWERED`]): with a link that works a console's disk is hardly ever waited for.
+//! it on its own disk within [`SYNC_WITHIN`] (or [`SYNC_WITHIN_ANSWERED`]): with a link that works a console's disk is hardly
+//! ever waited for.
 //!
 //! What the disk refuses is tried again; meanwhile output is counted for a gap (see [`Writer::write`]).
 
@@ -158,7 +159,7 @@ impl Pending {
         Some(self.not_before.unwrap_or(written).max(written + SYNC_WITHIN))
     }
 
-    /// The collector has everything up to `acked_seq`, it is known at `now`.
+    /// The collector has everything up to `acked_seq`, as is known at `now`.
     fn acked(&mut self, acked_seq: u64, now: Instant) {
         if acked_seq > self.acked_seq {
             (self.acked_seq, self.answered) = (acked_seq, Some(now));
