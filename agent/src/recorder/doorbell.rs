@@ -6,7 +6,7 @@
 //! only the latest counts.
 //!
 //! Each ring wakes the uplink, and what it sends wakes the collector. That is worth it for a line that somebody waits for. When
-//! what was rung for is answered late, rings come [`HOLD`] apart: what is behind is sent together, costs less, and comes to an end.
+//! what was rung for is answered late, rings come 20 ms apart: what is behind is sent together, costs less, and comes to an end.
 
 use crate::control::line;
 use crate::spool::Position;
@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// So many rings may wait for their answer until rings are held back. A line every 10 ms that is answered as late as a
-/// collector answers that has the time ([`deckport_protocol::ACK_WITHIN`]) never has so many.
+/// collector answers that has the time (`ACK_WITHIN`) never has so many.
 const FEW: usize = 5;
 /// How far apart rings are then.
 const HOLD: Duration = Duration::from_millis(20);
