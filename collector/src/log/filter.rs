@@ -174,7 +174,7 @@ pub(super) struct Chunk(Vec<u8>);
 
 impl Chunk {
     pub(super) fn open(packed: &[u8]) -> Option<Self> {
-        let rows = zstd::bulk::decompress(packed, CHUNK_PLACES * ROW).ok()?;
+        let rows = super::block::unpack("filters", packed).ok()?;
         (rows.len() == CHUNK_PLACES * ROW).then_some(Self(rows))
     }
 

@@ -2,7 +2,8 @@
 
 use super::records::Writer;
 use super::{
-    Block, BlockError, CutRow, Packed, Segment, Summary, TAKES_OVER, pack, segments, without_end,
+    Block, BlockError, CutRow, Packed, Segment, Summary, TAKES_OVER, pack, segments, times,
+    without_end,
 };
 use crate::log::filter::FilterBuilder;
 use crate::log::notes::{Notes, number_of_kind, number_of_level};
@@ -20,6 +21,7 @@ pub(in crate::log) struct Builder {
     /// Where records ended in the middle of a line.
     cuts: Vec<usize>,
     records: Writer,
+    times: times::Writer,
     notes: Notes,
 }
 
@@ -49,6 +51,7 @@ impl Builder {
             output: Vec::with_capacity(64 * 1024),
             cuts: Vec::new(),
             records: Writer::default(),
+            times: times::Writer::default(),
             notes: Notes::default(),
         }
     }
@@ -73,6 +76,9 @@ impl Builder {
         summary.first_at = summary.first_at.min(record.at_us);
         summary.last_at = summary.last_at.max(record.at_us);
         if let BodyRef::Output { bytes, .. } = record.body {
+            if !bytes.is_empty() {
+                self.times.push(self.output.len(), record.at_us);
+            }
             self.output.extend_from_slice(bytes);
             if bytes.last().is_some_and(|&last| last != b'\n') {
                 self.cuts.push(self.output.len());
@@ -119,7 +125,7 @@ impl Builder {
     }
 
     fn build(self) -> Built {
-        let Self { mut summary, goes_on, cut, output, cuts, records, notes: noted } = self;
+        let Self { mut summary, goes_on, cut, output, cuts, records, times, notes: noted } = self;
         let first_row = summary.first_row;
         let segments = segments::of(&output, summary.first_byte, first_row, goes_on, &noted.events);
         summary.bytes = output.len() as u64;
@@ -209,6 +215,7 @@ impl Builder {
             varint::put(&mut part, length as u64);
             before = row;
         }
+        times.finish(&mut part);
         Built { summary, text, rows: part, records: records.finish(), filter }
     }
 }

@@ -8,7 +8,8 @@
 //!           closed by a line feed
 //! rows      varint length of the output; varint 1 where the first bytes go on with a row that began before, or 2 and a
 //!           signed varint where the overlay begins with that row as it is at the block's end: the time it began at; the
-//!           notes (see `notes`); varint n, then n × (varint row, against the one before; varint length of its overlay)
+//!           notes (see `notes`); varint n, then n × (varint row, against the one before; varint length of its overlay);
+//!           when the output came, see `times`
 //! records   see `records`: everything else that makes the records what they were
 //! ```
 //!
@@ -25,6 +26,7 @@ mod records;
 mod segments;
 #[cfg(test)]
 pub(super) mod tests;
+mod times;
 
 pub(super) use build::Builder;
 pub(super) use records::Origin;
@@ -37,6 +39,7 @@ use deckport_protocol::varint;
 use records::Records;
 use std::cell::RefCell;
 use std::sync::OnceLock;
+use times::Times;
 
 /// Blocks are cut at about so much output. Larger ones pack better; a reader unpacks a whole one.
 pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
@@ -115,6 +118,7 @@ pub(super) struct Block {
     /// Rows with an overlay, and where it stands in `text`.
     overlay: Vec<(u64, std::ops::Range<u32>)>,
     segments: OnceLock<Vec<Segment>>,
+    times: Times,
 }
 
 impl Block {
@@ -163,6 +167,7 @@ impl Block {
             overlay.push((row, at as u32..end as u32));
             at = end + 1;
         }
+        let times = Times::decode(&mut input, output)?;
         if !input.is_empty() || at != text.len() {
             return Err(malformed());
         }
@@ -177,6 +182,7 @@ impl Block {
             notes,
             overlay,
             segments: OnceLock::new(),
+            times,
         })
     }
 
@@ -310,6 +316,16 @@ impl Block {
             Segment::Event => None,
         });
         begin.unwrap_or(self.output)
+    }
+
+    /// Stretches as those of [`Self::stretches`], without the records: `None` where what is noted of times cannot tell between `from_us` and
+    /// every `width_us` behind it.
+    pub(super) fn noted_stretches<T: Copy + PartialEq>(
+        &self,
+        (from_us, width_us): (i64, i64),
+        of: impl Fn(i64) -> T,
+    ) -> Option<Vec<(usize, T)>> {
+        self.times.tell(from_us, width_us).then(|| self.times.stretches(self.output, of))
     }
 
     /// Ends of stretches of the output, each with what `of` makes of the time that all of it came at.
@@ -493,7 +509,8 @@ fn unpacker() -> zstd::bulk::Decompressor<'static> {
     zstd::bulk::Decompressor::new().expect("a context is made of memory alone")
 }
 
-fn unpack(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
+/// One part that was packed with its size in front.
+pub(super) fn unpack(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
     thread_local! {
         static UNPACKER: Unpacker = RefCell::new(unpacker());
     }

@@ -60,6 +60,9 @@ pub(in crate::log) fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     prop::collection::vec(piece, 1..120)
 }
 
+/// Between one record and the next, of seven.
+pub(in crate::log) const STEP_US: i64 = 400_000;
+
 /// Packs the pieces as a collector does. The blocks, and every record with its boot and when it came.
 pub(in crate::log) fn packed(pieces: Vec<Piece>) -> (Vec<Packed>, Vec<(Record, BootId, i64)>) {
     let (mut deriver, mut noting) = (RowDeriver::new(), Noting::default());
@@ -101,7 +104,7 @@ pub(in crate::log) fn packed(pieces: Vec<Piece>) -> (Vec<Packed>, Vec<(Record, B
             }
         };
         boot_us += seq % 3;
-        let record = Record { seq, boot_us, at_us: 1_000 + (seq as i64 % 7), body };
+        let record = Record { seq, boot_us, at_us: 1_000 + (seq as i64 % 7) * STEP_US, body };
         deriver.feed(&record.borrow(), &mut noting);
         if let Body::Output(output) = &record.body {
             noting.at_byte += output.bytes.len() as u64;

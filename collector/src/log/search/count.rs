@@ -120,7 +120,13 @@ impl Look<'_> {
     /// Stretches of the output, each in one bucket.
     fn buckets(&self, spread: Spread) -> Result<Vec<(Range<usize>, usize)>, BlockError> {
         let ends = match spread {
-            Spread::Time(axis) => self.records.stretches(|at_us| axis.bucket(at_us))?,
+            Spread::Time(axis) => {
+                let bucket = |at_us| axis.bucket(at_us);
+                match self.block.noted_stretches((axis.from, axis.width_us), bucket) {
+                    Some(noted) => noted,
+                    None => self.records.stretches(bucket)?,
+                }
+            }
             Spread::Rows { width } => {
                 let last = self.rows.end.saturating_sub(1) / width;
                 let all = self.rows.start / width..=last;

@@ -39,19 +39,21 @@ impl Log {
         for at in (1..behind.len()).rev() {
             behind[at - 1] = behind[at - 1].max(behind[at]);
         }
+        let at_once = if spec.spread.is_some() { ALL_AT_ONCE } else { AT_ONCE };
         let mut reads: Vec<Vec<Unit>> = Vec::new();
+        // Few parts are looked into side by side, not one behind the other.
+        let most = plan.units.len().div_ceil(at_once).min(READ_BLOCKS);
         let mut few = 1;
         for unit in plan.units {
             // The first reads are small: the first page is wanted at once.
             match reads.last_mut() {
-                Some(last) if last.len() < few.min(READ_BLOCKS) => last.push(unit),
+                Some(last) if last.len() < few.min(most) => last.push(unit),
                 _ => {
                     few += usize::from(!reads.is_empty());
                     reads.push(vec![unit]);
                 }
             }
         }
-        let at_once = if spec.spread.is_some() { ALL_AT_ONCE } else { AT_ONCE };
         let looks =
             futures_util::stream::iter(reads).map(|units| self.look_into(units, Arc::clone(spec)));
         let mut looks = std::pin::pin!(looks.buffered(at_once));
@@ -419,7 +421,7 @@ fn newest(kept: &mut Vec<Cursor>, count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::block::tests::{open, packed, pieces};
+    use crate::log::block::tests::{STEP_US, open, packed, pieces};
     use crate::log::search::Axis;
     use crate::query::{Capitals, RowTerm, Shape, TextTerm, Tree};
     use proptest::prelude::*;
@@ -438,8 +440,11 @@ mod tests {
             pieces in pieces(),
             text in prop_oneof![Just(None), "[a-z:% ]".prop_map(Some)],
             spread in prop_oneof![
-                prop_oneof![Just(1), Just(3), Just(1_000)]
-                    .prop_map(|width_us| Spread::Time(Axis { from: 1_000, width_us, buckets: 4 })),
+                (
+                    prop_oneof![Just(1_000), Just(0), Just(1_000_000)],
+                    prop_oneof![Just(STEP_US), Just(3 * STEP_US), Just(1_000_000), Just(60_000_000)],
+                )
+                    .prop_map(|(from, width_us)| Spread::Time(Axis { from, width_us, buckets: 4 })),
                 (1u64..30).prop_map(|width| Spread::Rows { width: NonZeroU64::new(width).unwrap() }),
             ],
             (before, behind) in (0u64..3, 0u64..3),

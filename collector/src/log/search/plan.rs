@@ -19,7 +19,7 @@ impl Log {
     pub async fn plan(&self, targets: &[Target]) -> Result<Plan, LogError> {
         let mut plan = Plan { units: Vec::new(), parts: 0, skipped_rows: 0, span: None };
         // By where it is: few different ones are shared by many targets.
-        let mut ruled_out: HashMap<usize, HashSet<i64>> = HashMap::new();
+        let mut ruled_out: HashMap<usize, RuledOut> = HashMap::new();
         for target in targets {
             let wanted = &target.wanted;
             if matches!(wanted.need, Need::Nothing) {
@@ -50,7 +50,7 @@ impl Log {
                 let (first_row, rows) = searched_rows(&block, taken_over);
                 plan.parts += 1;
                 plan.spans(block.first_at, block.last_at);
-                let ruled_out = no.is_some_and(|no| no.contains(&block.id))
+                let ruled_out = no.is_some_and(|no| no.has(block.id))
                     || !wanted.expr.as_ref().is_none_or(|expr| expr.may_match(&facts(&block)));
                 if ruled_out {
                     plan.skipped_rows += rows;
@@ -80,34 +80,30 @@ impl Log {
         Ok(plan)
     }
 
-    /// The ids of blocks whose filters rule the need out. A block that is sealed or merged while a search is planned is not among
-    /// them: it is looked into.
-    async fn ruled_out(&self, need: &Need) -> Result<HashSet<i64>, LogError> {
-        let mut ruled_out = HashSet::new();
+    /// Blocks whose filters rule the need out. One that is sealed or merged while a search is planned is not among them: it is
+    /// looked into.
+    async fn ruled_out(&self, need: &Need) -> Result<RuledOut, LogError> {
+        let mut ruled_out = Vec::new();
         if matches!(need, Need::Anything) {
-            return Ok(ruled_out);
+            return Ok(RuledOut::default());
         }
-        let mut literals: HashMap<Box<[u8]>, Vec<u16>> = HashMap::new();
-        // It is asked about each literal once; what it says does not matter here.
-        need.holds(&mut |literal| {
-            literals.entry(literal.into()).or_insert_with(|| asked(literal));
-            true
+        let mut literals: HashMap<&[u8], Vec<u16>> = HashMap::new();
+        each_literal(need, &mut |literal| {
+            literals.entry(literal).or_insert_with(|| asked(literal));
         });
-        let mut places_of = |literal: &[u8]| -> Vec<u16> {
-            literals.entry(literal.into()).or_insert_with(|| asked(literal)).clone()
-        };
-        let mut all: HashSet<u16> = HashSet::new();
-        each_literal(need, &mut |literal| all.extend(places_of(literal)));
+        let places_of =
+            |literal: &[u8]| literals.get(literal).map_or(&[][..], |places| places.as_slice());
         self.filters.with_single(|single| {
             for (id, filter) in single {
-                if !need.holds(&mut |literal| filter.has(&places_of(literal))) {
-                    ruled_out.insert(*id);
+                if !need.holds(&mut |literal| filter.has(places_of(literal))) {
+                    ruled_out.push(*id);
                 }
             }
         });
+        let all: HashSet<u16> = literals.values().flatten().copied().collect();
         let groups = self.filters.groups();
         if groups.is_empty() || all.is_empty() {
-            return Ok(ruled_out);
+            return Ok(RuledOut::of(ruled_out));
         }
         let chunks: HashSet<i64> = all.iter().map(|&place| filter::chunk_of(place)).collect();
         let marks: Vec<String> = (1..=chunks.len()).map(|at| format!("${at}")).collect();
@@ -138,11 +134,26 @@ impl Log {
             });
             for (slot, block) in blocks.iter().enumerate().take(SLOTS) {
                 if !slots.has(slot) {
-                    ruled_out.insert(*block);
+                    ruled_out.push(*block);
                 }
             }
         }
-        Ok(ruled_out)
+        Ok(RuledOut::of(ruled_out))
+    }
+}
+
+/// Ids of blocks, of which there may be a hundred thousand.
+#[derive(Debug, Default)]
+struct RuledOut(Vec<i64>);
+
+impl RuledOut {
+    fn of(mut ids: Vec<i64>) -> Self {
+        ids.sort_unstable();
+        Self(ids)
+    }
+
+    fn has(&self, id: i64) -> bool {
+        self.0.binary_search(&id).is_ok()
     }
 }
 
@@ -167,7 +178,7 @@ fn asked(literal: &[u8]) -> Vec<u16> {
     places.into_iter().step_by(step).collect()
 }
 
-fn each_literal(need: &Need, each: &mut impl FnMut(&[u8])) {
+fn each_literal<'a>(need: &'a Need, each: &mut impl FnMut(&'a [u8])) {
     match need {
         Need::Anything | Need::Nothing => {}
         Need::All(needs) | Need::Any(needs) => {
