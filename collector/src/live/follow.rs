@@ -19,14 +19,15 @@ use tokio::time::Instant;
 
 /// A board changes no more often than this for its viewers, and the less often the more of it changes: nobody reads dozens of
 /// lines ten times a second, and a page that draws them has no time left for the log that is open.
-const FLEET_PACE: Duration = Duration::from_millis(100);
+const FLEET_PACE: Duration = Duration::from_millis(250);
 const FLEET_PACE_EACH: Duration = Duration::from_millis(4);
 const FLEET_PACE_MOST: Duration = Duration::from_secs(1);
-const DEPLOYMENT_PACE: Duration = Duration::from_millis(100);
+/// What is said of a run beside its log: numbers that count up, mostly.
+const DEPLOYMENT_PACE: Duration = Duration::from_millis(250);
 /// A window changes once a painted frame.
 const WINDOW_PACE: Duration = Duration::from_millis(16);
 /// A window that shows none of what is new only learns how long the log is.
-const TOTAL_PACE: Duration = Duration::from_millis(100);
+const TOTAL_PACE: Duration = Duration::from_millis(250);
 const WINDOW_ROWS: u64 = 500;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// Read at once for a viewer that replays, and taken at once of what is in memory anyway.

@@ -9,12 +9,12 @@ use super::expr::{RowExpr, RowTerm};
 use super::pattern;
 use super::text::TextTerm;
 use regex_automata::Input;
-use regex_automata::meta::Regex;
+use regex_automata::meta::{Cache, Regex};
 use regex_syntax::hir::Hir;
 use std::ops::Range;
 
-/// What to scan for. Clone it for each thread: clones do not contend for memory to match in.
-#[derive(Clone, Debug)]
+/// What to scan for.
+#[derive(Debug)]
 pub struct Scan {
     regex: Option<Regex>,
     exact: bool,
@@ -74,14 +74,16 @@ impl Scan {
 
     /// The same rows, for those who need not know where they begin.
     pub fn hits<'a>(&'a self, text: &'a [u8]) -> Hits<'a> {
-        Hits { scan: self, text, next: 0 }
+        let regex = self.regex.as_ref().map(|regex| (regex, regex.create_cache()));
+        Hits { regex, text, next: 0 }
     }
 }
 
 /// See [`Scan::hits`].
 #[derive(Debug)]
 pub struct Hits<'a> {
-    scan: &'a Scan,
+    /// With memory to match in of its own: asking for what all threads share costs as much as many a hit.
+    regex: Option<(&'a Regex, Cache)>,
     text: &'a [u8],
     /// Where the next row begins.
     next: usize,
@@ -103,11 +105,11 @@ impl Iterator for Hits<'_> {
         if self.next >= self.text.len() {
             return None;
         }
-        let at = match &self.scan.regex {
+        let at = match &mut self.regex {
             None => self.next,
-            Some(regex) => {
+            Some((regex, cache)) => {
                 let input = Input::new(self.text).range(self.next..).earliest(true);
-                let Some(end) = regex.search_half(&input) else {
+                let Some(end) = regex.search_half_with(cache, &input) else {
                     self.next = self.text.len();
                     return None;
                 };

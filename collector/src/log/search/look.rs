@@ -312,14 +312,12 @@ impl Look<'_> {
             return Ok(found);
         }
         if exact && expr.is_some() && wanted.scan.selective() && self.only_counts() {
-            // A clone each: what they match with in memory is not shared between threads.
-            self.count(&wanted.scan.clone(), &mut found)?;
+            self.count(&wanted.scan, &mut found)?;
             return Ok(found);
         }
         if expr.is_some() && wanted.scan.selective() {
-            let scan = wanted.scan.clone();
             let mut rows = self.block.rows_by_place();
-            for range in scan.rows(self.block.searched()) {
+            for range in wanted.scan.rows(self.block.searched()) {
                 let Some(row) = rows.row_at(range.start) else { continue };
                 if exact || self.matches(expr, row)? {
                     self.take(row, &mut found, &mut kept)?;

@@ -29,6 +29,8 @@ const AHEAD_ROWS = 30;
 const JUMP_WAIT_MS = 100;
 const LOAD_AGAIN_MS = 1000;
 const MOVE_PAUSE_MS = 60;
+/** The same behind a leap: whoever leaps again first has no need of what was around. */
+const REST_MS = 250;
 /** Rows between the viewport's top and a row that was jumped to, as a share of the viewport. */
 const JUMP_AT = 1 / 3;
 
@@ -92,6 +94,8 @@ export class Viewer {
   private nextTotal = 0;
   private frame: number | null = null;
   private moveTimer: ReturnType<typeof setTimeout> | undefined;
+  /** What the timer waits for. */
+  private moving = { from: -1, leap: false };
   private sentWindow = { from: -1, follow: false };
   private readonly loading = new Set<string>();
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -490,22 +494,29 @@ export class Viewer {
     return Math.max(0, middle - WINDOW_ROWS / 2);
   }
 
-  /** Keeps the live window over what is on screen, so that open rows there keep changing. */
+  /** Keeps the live window over what is on screen, so that open rows there keep changing, and what is around them is here. */
   private moveWindow(): void {
-    if (!this.subscription || this.moveTimer !== undefined) return;
-    const { following, sentWindow } = this;
+    if (!this.subscription) return;
+    const { following, sentWindow, moving } = this;
     const from = following ? sentWindow.from : this.windowFrom();
-    const moved =
-      following !== sentWindow.follow || (!following && Math.abs(from - sentWindow.from) > WINDOW_ROWS / 6);
-    if (!moved) return;
-    this.moveTimer = setTimeout(() => {
-      this.moveTimer = undefined;
-      const follow = this.following;
-      const now = follow ? Math.max(0, this.total - WINDOW_ROWS) : this.windowFrom();
-      this.sentWindow = { from: now, follow };
-      const window = { from: now, count: WINDOW_ROWS, follow };
-      this.subscription?.tell('window', window, window);
-    }, MOVE_PAUSE_MS);
+    const by = Math.abs(from - sentWindow.from);
+    if (following === sentWindow.follow && (following || by <= WINDOW_ROWS / 6)) return;
+    const leap = !following && by > WINDOW_ROWS;
+    const waits = this.moveTimer !== undefined;
+    if (waits && (leap ? from === moving.from : !moving.leap)) return;
+    clearTimeout(this.moveTimer);
+    this.moving = { from, leap };
+    this.moveTimer = setTimeout(
+      () => {
+        this.moveTimer = undefined;
+        const follow = this.following;
+        const now = follow ? Math.max(0, this.total - WINDOW_ROWS) : this.windowFrom();
+        this.sentWindow = { from: now, follow };
+        const window = { from: now, count: WINDOW_ROWS, follow };
+        this.subscription?.tell('window', window, window);
+      },
+      leap ? REST_MS : MOVE_PAUSE_MS,
+    );
   }
 
   /** Asks for the rows on screen that are not here, nearest first and a bounded number at once. */

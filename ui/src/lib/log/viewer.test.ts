@@ -50,6 +50,39 @@ const shown = (viewer: Viewer) => viewer.slots.map((slot) => (slot.item.kind ===
 beforeEach(() => performance.clearMarks());
 
 describe('the viewer', () => {
+  it('asks for the surroundings of a leap only where one comes to rest', async () => {
+    const { host, viewer } = await opened('tail');
+    const windows = () => host.socket.sent.filter((message) => message['type'] === 'window');
+    vi.useFakeTimers();
+    try {
+      for (const row of [1_000, 400_000, 80_000, 700_000]) {
+        viewer.jumpTo(row);
+        await vi.advanceTimersByTimeAsync(50);
+        expect(shown(viewer)).toContain(row);
+        expect(viewer.complete).toBe(true);
+      }
+      expect(windows()).toEqual([]);
+      await vi.advanceTimersByTimeAsync(300);
+      expect(windows().length).toBe(1);
+      const from = windows()[0]!['from'] as number;
+      expect(from).toBeLessThan(700_000);
+      expect(from + 300).toBeGreaterThan(700_000);
+      // who scrolls on from there is not kept waiting
+      viewer.scrollBy(100);
+      await vi.advanceTimersByTimeAsync(100);
+      expect(windows().length).toBe(2);
+      // and neither is who goes back to the end in the middle of a leap
+      viewer.jumpTo(5_000);
+      await vi.advanceTimersByTimeAsync(50);
+      viewer.follow();
+      await vi.advanceTimersByTimeAsync(100);
+      expect(windows().at(-1)).toMatchObject({ follow: true });
+    } finally {
+      vi.useRealTimers();
+      viewer.close();
+    }
+  });
+
   it('opens at the tail of a long log by asking for one screen, not for the log', async () => {
     const { host, viewer } = await opened('tail');
     expect(shown(viewer).at(-1)).toBe(TOTAL - 1);
