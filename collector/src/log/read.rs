@@ -41,11 +41,11 @@ impl Parts {
         sound: &Sound,
     ) -> Result<Block, BlockError> {
         let place = (sealed.first_seq, sealed.first_row, sealed.first_byte);
-        if sound.has(sealed.id) {
-            return Block::open_again(place, &self.text, &self.rows);
+        let is_sound = sound.has(sealed.id);
+        let block = Block::open_searched(place, &self.text, &self.rows, is_sound)?;
+        if !is_sound {
+            sound.put(sealed.id);
         }
-        let block = Block::open(place, &self.text, &self.rows)?;
-        sound.put(sealed.id);
         Ok(block)
     }
 }

@@ -46,6 +46,8 @@ pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
 /// More than anything that is packed as one part.
 const PART_BYTES: usize = 256 * 1024 * 1024;
 const LEVEL: i32 = 1;
+/// Memory that a thread puts by at most.
+const SPARE_BYTES: usize = 4 * BLOCK_BYTES as usize;
 /// In the place of the varint that says whether a row goes on.
 const TAKES_OVER: u64 = 2;
 
@@ -130,13 +132,28 @@ impl Block {
         Self::of(place, unpack("text", text)?, &unpack("rows", rows_part)?)
     }
 
-    /// The same for a text of which the checksum was found right before: a tenth of the time goes into that.
-    pub(super) fn open_again(
+    /// The same for a search, which looks into one after the other: into memory that [`Self::done_with`] put by. Without a look at the
+    /// text's checksum if it was `sound` before: a tenth of the time goes into that.
+    pub(super) fn open_searched(
         place: (u64, u64, u64),
         text: &[u8],
         rows_part: &[u8],
+        sound: bool,
     ) -> Result<Self, BlockError> {
-        Self::of(place, unpack_again("text", text)?, &unpack("rows", rows_part)?)
+        let spare = SPARE.take();
+        let text = if sound {
+            unpack_again("text", text, spare)
+        } else {
+            unpack_into("text", text, spare)
+        };
+        Self::of(place, text?, &unpack("rows", rows_part)?)
+    }
+
+    /// Puts its memory by for the next one that this thread searches: fresh memory costs as much as a tenth of the unpacking.
+    pub(super) fn done_with(self) {
+        if self.text.capacity() <= SPARE_BYTES {
+            SPARE.set(self.text);
+        }
     }
 
     /// From parts that are unpacked.
@@ -298,24 +315,17 @@ impl Block {
         &self.overlay
     }
 
-    /// Where the bytes of a row stand in [`Self::output`]; none for what is no output, and beyond the block.
-    pub(super) fn bytes_of(&self, row: u64) -> Option<std::ops::Range<usize>> {
-        let at = usize::try_from(row.checked_sub(self.first_row)?).ok()?;
-        match self.segments().get(at)? {
-            Segment::Output { begin, end } => Some(*begin as usize..*end as usize),
-            Segment::Event => None,
+    /// Tells where the bytes of rows stand, of one row behind the other.
+    pub(super) fn places(&self) -> Places<'_> {
+        let events = self.notes.events.iter().any(|event| event.row >= self.first_row);
+        // Where each line is a row, those before one have only to be counted.
+        let segments = (events || self.goes_on).then(|| self.segments());
+        Places {
+            block: self,
+            segments: segments.or_else(|| self.segments.get().map(Vec::as_slice)),
+            row: 0,
+            begin: 0,
         }
-    }
-
-    /// Where the bytes begin of the rows from this one on; behind the output where there are none.
-    pub(super) fn bytes_from(&self, row: u64) -> usize {
-        let at = usize::try_from(row.saturating_sub(self.first_row)).unwrap_or(usize::MAX);
-        let behind = self.segments().get(at..).unwrap_or_default();
-        let begin = behind.iter().find_map(|segment| match segment {
-            Segment::Output { begin, .. } => Some(*begin as usize),
-            Segment::Event => None,
-        });
-        begin.unwrap_or(self.output)
     }
 
     /// Stretches as those of [`Self::stretches`], without the records: `None` where what is noted of times cannot tell between `from_us` and
@@ -402,6 +412,56 @@ impl RowsByPlace<'_> {
         }
         let covered = block.overlay.get(self.covered).is_some_and(|(covered, _)| *covered == row);
         (at < end as usize && !covered).then_some(row)
+    }
+}
+
+/// See [`Block::places`].
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    block: &'a Block,
+    segments: Option<&'a [Segment]>,
+    /// Without segments: a row, counted from the block's first, and where it begins.
+    row: usize,
+    begin: usize,
+}
+
+impl Places<'_> {
+    /// Where the bytes of a row stand in [`Block::output`], which is not before one asked for before; none for what is no output, and beyond
+    /// the block.
+    pub(super) fn bytes_of(&mut self, row: u64) -> Option<std::ops::Range<usize>> {
+        let at = usize::try_from(row.checked_sub(self.block.first_row)?).ok()?;
+        if let Some(segments) = self.segments {
+            return match segments.get(at)? {
+                Segment::Output { begin, end } => Some(*begin as usize..*end as usize),
+                Segment::Event => None,
+            };
+        }
+        let begin = self.begin_of(at);
+        let line = self.block.output().get(begin..).filter(|rest| !rest.is_empty())?;
+        let end = memchr::memchr(b'\n', line).map_or(line.len(), |end| end + 1);
+        Some(begin..begin + end)
+    }
+
+    /// Where the bytes begin of the rows from this one on; behind the output where there are none.
+    pub(super) fn bytes_from(&mut self, row: u64) -> usize {
+        let block = self.block;
+        let at = usize::try_from(row.saturating_sub(block.first_row)).unwrap_or(usize::MAX);
+        let Some(segments) = self.segments else { return self.begin_of(at) };
+        let behind = segments.get(at..).unwrap_or_default();
+        let begin = behind.iter().find_map(|segment| match segment {
+            Segment::Output { begin, .. } => Some(*begin as usize),
+            Segment::Event => None,
+        });
+        begin.unwrap_or(block.output)
+    }
+
+    /// Each line is a row.
+    fn begin_of(&mut self, row: usize) -> usize {
+        let rest = &self.block.output()[self.begin..];
+        // Behind the last line there is nothing, or one that has not ended.
+        self.begin += segments::behind_lines(rest, row - self.row).unwrap_or(rest.len());
+        self.row = row;
+        self.begin
     }
 }
 
@@ -509,16 +569,25 @@ fn unpacker() -> zstd::bulk::Decompressor<'static> {
     zstd::bulk::Decompressor::new().expect("a context is made of memory alone")
 }
 
+thread_local! {
+    /// See [`Block::done_with`].
+    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// One part that was packed with its size in front.
 pub(super) fn unpack(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
+    unpack_into(part, bytes, Vec::new())
+}
+
+fn unpack_into(part: &'static str, bytes: &[u8], memory: Vec<u8>) -> Result<Vec<u8>, BlockError> {
     thread_local! {
         static UNPACKER: Unpacker = RefCell::new(unpacker());
     }
-    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes))
+    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes, memory))
 }
 
 /// Without a look at the checksum.
-fn unpack_again(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
+fn unpack_again(part: &'static str, bytes: &[u8], memory: Vec<u8>) -> Result<Vec<u8>, BlockError> {
     thread_local! {
         static UNPACKER: Unpacker = {
             let mut unpacker = unpacker();
@@ -527,13 +596,14 @@ fn unpack_again(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError>
             RefCell::new(unpacker)
         };
     }
-    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes))
+    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes, memory))
 }
 
 fn unpack_with(
     unpacker: &Unpacker,
     part: &'static str,
     bytes: &[u8],
+    mut memory: Vec<u8>,
 ) -> Result<Vec<u8>, BlockError> {
     let error = |why: String| BlockError::Packed { part, why };
     let size = match zstd::zstd_safe::get_frame_content_size(bytes) {
@@ -543,5 +613,8 @@ fn unpack_with(
     if size > PART_BYTES {
         return Err(error(format!("it would be {size} bytes")));
     }
-    unpacker.borrow_mut().decompress(bytes, size).map_err(|why| error(why.to_string()))
+    memory.clear();
+    memory.reserve_exact(size);
+    let unpacked = unpacker.borrow_mut().decompress_to_buffer(bytes, &mut memory);
+    unpacked.map(|_| memory).map_err(|why| error(why.to_string()))
 }

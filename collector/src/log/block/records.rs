@@ -14,6 +14,7 @@
 //! ```
 
 use super::BlockError;
+use super::segments::behind_lines;
 use deckport_protocol::varint;
 use deckport_protocol::{Annotation, BodyRef, BootId, RecordRef, Source};
 use std::cell::Cell;
@@ -272,28 +273,6 @@ fn read_stretches<T: Copy + PartialEq>(
     // The last goes to the end, wherever its lines end.
     stretches.extend(now.map(|now| (output.len(), now)));
     (at <= output.len()).then_some(stretches)
-}
-
-/// How long the first so many lines are together.
-fn behind_lines(text: &[u8], lines: usize) -> Option<usize> {
-    /// Counting is much faster than looking for each.
-    const AT_ONCE: usize = 4096;
-    let mut left = lines;
-    let mut at = 0;
-    while left > 0 {
-        let piece = text.get(at..)?;
-        let piece = &piece[..piece.len().min(AT_ONCE)];
-        let within = memchr::memchr_iter(b'\n', piece).count();
-        if within >= left {
-            return memchr::memchr_iter(b'\n', piece).nth(left - 1).map(|end| at + end + 1);
-        }
-        if piece.is_empty() {
-            return None;
-        }
-        left -= within;
-        at += piece.len();
-    }
-    Some(at)
 }
 
 /// Records put together again; their output stays where it is.

@@ -55,3 +55,25 @@ pub(super) fn of(
         segments.push(Segment::Event);
     }
 }
+
+/// How long the first so many lines are together.
+pub(super) fn behind_lines(text: &[u8], lines: usize) -> Option<usize> {
+    /// Counting is much faster than looking for each.
+    const AT_ONCE: usize = 4096;
+    let mut left = lines;
+    let mut at = 0;
+    while left > 0 {
+        let piece = text.get(at..)?;
+        let piece = &piece[..piece.len().min(AT_ONCE)];
+        let within = memchr::memchr_iter(b'\n', piece).count();
+        if within >= left {
+            return memchr::memchr_iter(b'\n', piece).nth(left - 1).map(|end| at + end + 1);
+        }
+        if piece.is_empty() {
+            return None;
+        }
+        left -= within;
+        at += piece.len();
+    }
+    Some(at)
+}

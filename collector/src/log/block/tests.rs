@@ -139,6 +139,20 @@ fn naive(records: &[(Record, BootId, i64)]) -> Vec<Row> {
 fn check(packed: &Packed, block: &Block, expected: &[Row]) -> Result<(), TestCaseError> {
     let summary = &packed.summary;
     let rows = summary.first_row..summary.first_row + summary.rows;
+    // One of which nobody has found out yet where all rows stand.
+    let fresh = open(packed);
+    let (mut of, mut from) = (fresh.places(), fresh.places());
+    for (row, segment) in rows.clone().zip(block.segments()) {
+        match segment {
+            Segment::Output { begin, end } => {
+                prop_assert_eq!(of.bytes_of(row), Some(*begin as usize..*end as usize));
+                prop_assert_eq!(from.bytes_from(row), *begin as usize);
+            }
+            Segment::Event => prop_assert_eq!(of.bytes_of(row), None),
+        }
+    }
+    prop_assert_eq!(of.bytes_of(rows.end), None);
+    prop_assert_eq!(from.bytes_from(rows.end), block.output().len());
     let records = block.records(&packed.records).unwrap();
     for row in expected.iter().filter(|row| rows.contains(&row.row)) {
         let across = row.row + 1 == rows.end && block.output().last() != Some(&b'\n');

@@ -86,23 +86,26 @@ impl Look<'_> {
         let block = self.block;
         let errors = block.notes.levels.iter().filter(|(_, level)| *level == Level::Error);
         let mut apart: Vec<(Range<usize>, Apart)> = Vec::new();
+        let mut places = block.places();
         // Rows that are shown otherwise are found by what is shown.
         let mut overlaid = block.overlaid().iter().map(|(row, _)| *row).peekable();
         for (row, _) in errors {
             while overlaid.next_if(|covered| covered < row).is_some() {}
             if overlaid.peek() != Some(row) {
-                apart.extend(block.bytes_of(*row).map(|range| (range, Apart::Error)));
+                apart.extend(places.bytes_of(*row).map(|range| (range, Apart::Error)));
             }
         }
+        let mut places = block.places();
         let overlaid = block.overlaid().iter().map(|(row, _)| *row);
-        apart.extend(overlaid.filter_map(|row| Some((block.bytes_of(row)?, Apart::Not))));
+        apart.extend(overlaid.filter_map(|row| Some((places.bytes_of(row)?, Apart::Not))));
         let (from, rows) = (self.summary.first_row, self.summary.rows);
         // Bytes of another part's rows. Where there are none, rows need not be told apart for it.
         if block.goes_on() || self.rows.start > from {
-            apart.push((0..block.bytes_from(self.rows.start.max(from)), Apart::Not));
+            apart.push((0..block.places().bytes_from(self.rows.start.max(from)), Apart::Not));
         }
         if self.rows.end < from + rows {
-            apart.push((block.bytes_from(self.rows.end)..block.output().len(), Apart::Not));
+            let end = block.places().bytes_from(self.rows.end);
+            apart.push((end..block.output().len(), Apart::Not));
         }
         // What lies within another part's rows goes.
         apart.sort_unstable_by_key(|(range, what)| {
@@ -130,8 +133,9 @@ impl Look<'_> {
             Spread::Rows { width } => {
                 let last = self.rows.end.saturating_sub(1) / width;
                 let all = self.rows.start / width..=last;
-                let end =
-                    |bucket: u64| self.block.bytes_from((bucket + 1).saturating_mul(width.get()));
+                let mut places = self.block.places();
+                let mut end =
+                    |bucket: u64| places.bytes_from((bucket + 1).saturating_mul(width.get()));
                 all.map(|bucket| (end(bucket), usize::try_from(bucket).unwrap_or(usize::MAX)))
                     .collect()
             }

@@ -192,6 +192,7 @@ fn look_at(
     let look =
         Look { block: &block, summary: &summary, records, rows, stream, spec, bucket, numbers };
     let found = look.run(&unit.target.wanted);
+    block.done_with();
     found
         .map(|found| Found { covered: unit.rows, ..found })
         .map_err(|error| damaged(error.to_string()))

@@ -23,7 +23,7 @@ export type Context = (typeof CONTEXTS)[number];
 
 /** As fine as the minimap can show. */
 const BUCKETS = 400;
-const TYPING_PAUSE_MS = 160;
+const TYPING_PAUSE_MS = 120;
 /** A growing log is searched again at most this often, and never more than a quarter of the time. */
 const REFRESH_MS = 1500;
 
