@@ -67,6 +67,11 @@ pub fn resident(pid: u32) -> Result<u64> {
     memory(pid, "VmRSS:")
 }
 
+/// Of that, what is in no file: what others may have mapped too is left out.
+pub fn resident_own(pid: u32) -> Result<u64> {
+    Ok(memory(pid, "RssAnon:")? + memory(pid, "RssShmem:")?)
+}
+
 /// The most resident memory that a process ever had, in bytes.
 pub fn peak(pid: u32) -> Result<u64> {
     memory(pid, "VmHWM:")

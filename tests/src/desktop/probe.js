@@ -42,13 +42,6 @@ function look() {
     }
   }
 }
-new MutationObserver(look).observe(document.body, {
-  subtree: true,
-  childList: true,
-  characterData: true,
-  attributes: true,
-  attributeFilter: ['data-row'],
-});
 
 // What stands on the screen at a frame: consecutive rows, each with its own line.
 function frame() {
@@ -69,31 +62,45 @@ function frame() {
   if (waits) probe.waiting++;
   requestAnimationFrame(frame);
 }
-requestAnimationFrame(frame);
 
 // What the page was given: every row of every window delta, in order, without a hole.
-const parse = JSON.parse;
-JSON.parse = function (...given) {
-  const value = parse.apply(this, given);
-  const window = value?.data;
-  if ((value?.type === 'delta' || value?.type === 'snapshot') && Array.isArray(window?.rows) && 'total_rows' in window) {
-    if (value.type === 'snapshot') probe.lastRow = -1;
-    else probe.deltas++;
-    probe.mostRows = Math.max(probe.mostRows, window.rows.length);
-    for (const row of window.rows) {
-      if (probe.lastRow >= 0 && row.row > probe.lastRow + 1)
-        violation(`row ${row.row} came behind ${probe.lastRow}`);
-      if (row.row > probe.lastRow) {
-        probe.lastRow = row.row;
-        probe.rows++;
+function lookAtMessages() {
+  const parse = JSON.parse;
+  JSON.parse = function (...given) {
+    const value = parse.apply(this, given);
+    const window = value?.data;
+    if ((value?.type === 'delta' || value?.type === 'snapshot') && Array.isArray(window?.rows) && 'total_rows' in window) {
+      if (value.type === 'snapshot') probe.lastRow = -1;
+      else probe.deltas++;
+      probe.mostRows = Math.max(probe.mostRows, window.rows.length);
+      for (const row of window.rows) {
+        if (probe.lastRow >= 0 && row.row > probe.lastRow + 1)
+          violation(`row ${row.row} came behind ${probe.lastRow}`);
+        if (row.row > probe.lastRow) {
+          probe.lastRow = row.row;
+          probe.rows++;
+        }
+        const stamp = STAMP.exec(row.text);
+        if (!stamp) continue;
+        if (Number(stamp[1]) !== row.row) violation(`row ${row.row} holds line ${stamp[1]}`);
+        probe.lastLine = Math.max(probe.lastLine, Number(stamp[1]));
       }
-      const stamp = STAMP.exec(row.text);
-      if (!stamp) continue;
-      if (Number(stamp[1]) !== row.row) violation(`row ${row.row} holds line ${stamp[1]}`);
-      probe.lastLine = Math.max(probe.lastLine, Number(stamp[1]));
     }
-  }
-  return value;
+    return value;
+  };
+}
+
+/** Looks at each message, each row that comes and each frame, from now on. It has its price: who measures something else leaves it. */
+probe.watch = () => {
+  lookAtMessages();
+  new MutationObserver(look).observe(document.body, {
+    subtree: true,
+    childList: true,
+    characterData: true,
+    attributes: true,
+    attributeFilter: ['data-row'],
+  });
+  requestAnimationFrame(frame);
 };
 
 /** Calls `done` with the milliseconds since `begun`, behind the painting of the first frame in which `shown()` holds. */

@@ -44,7 +44,12 @@ impl<'a> Probe<'a> {
         Ok(Self { page, offset_us: i64::try_from(wall)? - i64::try_from(boot_us())? })
     }
 
-    /// The lines that came into sight since the last call.
+    /// Looks at each row that comes into sight and at each frame, from now on.
+    pub async fn watch(&self) -> Result<()> {
+        self.page.run("window.__probe.watch()").await.map(drop)
+    }
+
+    /// The lines that came into sight since the last call, of those since [`Self::watch`].
     pub async fn shown(&self) -> Result<Vec<Shown>> {
         let came = self.page.run("return window.__probe.came.splice(0)").await?;
         let came: Vec<(u64, u64, f64)> = serde_json::from_value(came)?;

@@ -9,7 +9,7 @@ use deckport_tests::api::Api;
 use deckport_tests::desktop::probe::{Probe, Shown};
 use deckport_tests::desktop::{Session, until};
 use deckport_tests::dice::Dice;
-use deckport_tests::measure::{Spread, median, probe_disk, resident};
+use deckport_tests::measure::{Spread, median, probe_disk, resident, resident_own};
 use deckport_tests::printing::{Consoles, Load};
 use deckport_tests::report::{Figure, Report};
 use deckport_tests::stamped::boot_us;
@@ -56,6 +56,7 @@ async fn seen(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let page = session.open(any_port()).await?;
     let (api, url) = api(&session).await?;
     let probe = Probe::put(&page).await?;
+    probe.watch().await?;
     let frame = probe.frame().await?;
     let measured = args.seconds * args.rounds as u64;
     let load = Load { consoles: args.consoles, rate: args.rate, seconds: measured + 120 };
@@ -117,6 +118,7 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let frame = probe.frame().await?;
     let web = session.web_process()?;
     let empty = resident(web)? as f64;
+    let empty_own = resident_own(web)? as f64;
     let (lines, growing) = (args.log_lines, args.growing);
     let simulate = format!("{} simulate --stamp --phases=", programs::agent()?.display());
     let later = growing * GROWS_FOR;
@@ -162,6 +164,7 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         finds.push(probe.find_all(FOUND).await?);
     }
     let full = resident(web)? as f64;
+    let full_own = resident_own(web)? as f64;
     process.kill();
     let (opens, jumps, finds) = (Spread::of(opens), Spread::of(jumps), Spread::of(finds));
     report.add(Figure::new("viewer: the long log grows by", growing as f64, "lines/s"));
@@ -186,6 +189,11 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         )
         .beside("empty window", empty / MIB)
         .at_most(25.0),
+    );
+    let own = (full_own - empty_own) / MIB;
+    report.add(
+        Figure::new("viewer: of that, in no file", own, "MiB")
+            .beside("empty window", empty_own / MIB),
     );
     report.add(
         Figure::new(

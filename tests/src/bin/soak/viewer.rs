@@ -33,6 +33,7 @@ async fn follow(dir: &Path, seconds: u64) -> Result<()> {
     let token = std::fs::read_to_string(session.token_file())?.trim().to_owned();
     let api = Api { port: port.context("the collector's port")?, token: Some(token) };
     let probe = Probe::put(&page).await?;
+    probe.watch().await?;
     let lines = RATE * (seconds + SPARE);
     let load = Load { consoles: 1, rate: RATE, seconds: seconds + SPARE };
     let console = |name: &str| Agent::at(url.clone(), session.token_file(), dir, name);
