@@ -12,6 +12,7 @@
 pub mod doorbell;
 pub mod end;
 mod helpers;
+mod pace;
 mod pump;
 mod screen;
 mod signals;

@@ -3,6 +3,7 @@
 use super::doorbell::Doorbell;
 use super::end::{AgentExit, Asked, judge};
 use super::helpers::Helpers;
+use super::pace::Pace;
 use super::screen::Screen;
 use super::signals::Signals;
 use super::spooler::{Spooled, Spooler};
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     last_report: Option<StageReport>,
     ended_at: Option<Instant>,
     master_gone: bool,
+    pace: Pace,
     asked: Asked,
     cancel: Option<Cancel>,
     no_keyboard_at: Option<Instant>,
@@ -144,7 +146,8 @@ impl Pump {
             }
             self.write_keys();
             if ready.output && self.takes_output() {
-                self.read_output(READ_BYTES);
+                let read = self.read_output(READ_BYTES);
+                self.parts.pace.read(read, Instant::now());
             }
             if ready.screen {
                 self.screen.go_on();
@@ -183,9 +186,10 @@ impl Pump {
         fds.push(PollFd::from_borrowed_fd(self.signals.watched(), PollFlags::IN));
         let output = (!self.parts.master_gone).then_some(fds.len());
         let takes_output = self.takes_output();
+        let nap = self.parts.pace.naps_until().filter(|_| takes_output);
         if output.is_some() {
             let mut events = PollFlags::empty();
-            events.set(PollFlags::IN, takes_output);
+            events.set(PollFlags::IN, takes_output && nap.is_none());
             events.set(PollFlags::OUT, !self.parts.keys.is_empty());
             if events.is_empty() {
                 // A hang-up alone would be told again and again.
@@ -218,6 +222,7 @@ impl Pump {
             self.uplink.due(),
             self.spooler.due(),
             self.parts.no_keyboard_at,
+            nap,
             // The screen is behind: look again soon.
             (!takes_output && !self.parts.master_gone)
                 .then(|| Instant::now() + Duration::from_millis(5)),
@@ -237,19 +242,20 @@ impl Pump {
         // An interruption means that nothing is ready yet.
         let count = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
         let told = |at: usize| count > 0 && !fds[at].revents().is_empty();
+        let napped = nap.is_some_and(|until| until <= Instant::now());
         Ready {
             signals: told(0),
-            output: output.is_some_and(told),
+            output: napped || output.is_some_and(told),
             screen: screen.is_some_and(told),
             reports: reports.is_some_and(told),
             keyboard: keyboard.is_some_and(told),
             helpers: (helpers..fds.len()).any(told),
-            nothing: count == 0,
+            nothing: count == 0 && !napped,
         }
     }
 
-    /// Reads what the command printed, up to about `most` bytes.
-    fn read_output(&mut self, most: usize) {
+    /// Reads what the command printed, up to about `most` bytes. How many there were.
+    fn read_output(&mut self, most: usize) -> usize {
         let mut buffer = std::mem::take(&mut self.parts.buffer);
         buffer.clear();
         let mut piece = [0u8; 16 * 1024];
@@ -279,10 +285,12 @@ impl Pump {
                 break;
             }
         }
+        let read = buffer.len();
         if !buffer.is_empty() {
             self.output(&buffer);
         }
         self.parts.buffer = buffer;
+        read
     }
 
     fn output(&mut self, bytes: &[u8]) {
