@@ -162,6 +162,25 @@ describe('the Deployment screen', () => {
     expect(await violations(page.container)).toEqual([]);
   });
 
+  it('opens the log of a run on the board before the run itself has come', async () => {
+    location.hash = '#/deployments/one';
+    const { host } = await started([failed], answer);
+    const viewer = await screen.findByTestId('log-viewer');
+    await waitFor(() => expect(viewer).toHaveAttribute('data-complete', 'true'));
+    expect(viewer.querySelector('[data-row="20"]')).toHaveTextContent('<img src=x onerror=alert(1)>');
+    // and it stays when the run comes
+    const data = {
+      summary: failed,
+      context: { os: { name: 'Debian' } },
+      events: [],
+      latency_us: null,
+      clock_offset_us: null,
+    };
+    host.say({ type: 'snapshot', id: host.idOf('deployment'), cursor: 1, data });
+    await waitFor(() => expect(document.querySelector('#side .console')).not.toBeNull());
+    expect(screen.getByTestId('log-viewer')).toBe(viewer);
+  });
+
   it('shows where a link of a tool leads, and opens it only when told to', async () => {
     const { host } = await open(failed);
     const openAddress = vi.fn(async () => undefined);
