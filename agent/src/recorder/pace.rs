@@ -3,21 +3,23 @@
 
 use std::time::{Duration, Instant};
 
-/// How long output gathers. The terminal holds 64 KiB meanwhile.
+/// How long output gathers.
 const NAP: Duration = Duration::from_millis(2);
 /// Reads that come so soon behind one another …
 const CLOSE: Duration = Duration::from_millis(1);
 /// … so many times are a burst.
-const BURST: u32 = 8;
-/// Who prints so much meanwhile would soon wait for us.
-const MUCH: usize = 16 * 1024;
+const BURST: usize = 8;
+/// Whoever prints so much meanwhile is read as fast as it goes: the terminal holds little more, and it would wait for us.
+const MUCH: usize = 4 * 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     last: Option<Instant>,
-    /// Reads so far that came soon behind one another.
-    close: u32,
+    /// Reads so far that came soon behind one another, and what they brought; and the read that they are behind.
+    reads: usize,
+    bytes: usize,
+    since: Option<Instant>,
     nap: Option<Instant>,
 }
 
@@ -25,19 +27,27 @@ impl Pace {
     /// So much was read at this time.
     pub(super) fn read(&mut self, bytes: usize, now: Instant) {
         let soon = self.last.replace(now).is_some_and(|last| now < last + CLOSE);
-        let napped = self.nap.take().is_some();
-        if napped && bytes == 0 || bytes >= MUCH {
-            self.close = 0;
+        if self.nap.take().is_some() {
+            if (1..MUCH).contains(&bytes) {
+                self.nap = Some(now + NAP);
+            }
+            self.begin(now);
             return;
         }
-        self.close = match (napped, soon) {
-            (true, _) => BURST,
-            (false, true) => self.close + 1,
-            (false, false) => 0,
-        };
-        if self.close >= BURST {
-            self.nap = Some(now + NAP);
+        let Some(since) = self.since.filter(|_| soon) else { return self.begin(now) };
+        self.reads += 1;
+        self.bytes += bytes;
+        if self.reads == BURST {
+            let took = now.saturating_duration_since(since).as_micros().max(1);
+            if self.bytes as u128 * NAP.as_micros() / took < MUCH as u128 {
+                self.nap = Some(now + NAP);
+            }
+            self.begin(now);
         }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        (self.reads, self.bytes, self.since) = (0, 0, Some(now));
     }
 
     /// Not before then is there anything to read.
@@ -104,9 +114,23 @@ mod tests {
     fn who_prints_as_fast_as_possible_is_not_kept_waiting() {
         let mut pace = Pace::default();
         let now = Instant::now();
+        // Much at once, or little very often.
         for read in 0..100 {
-            pace.read(MUCH, now + Duration::from_micros(read * 50));
+            pace.read(4095, now + Duration::from_micros(read * 500));
             assert_eq!(pace.naps_until(), None);
         }
+        for read in 0..100 {
+            pace.read(150, now + Duration::from_micros(60_000 + read * 20));
+            assert_eq!(pace.naps_until(), None);
+        }
+        // And one that begins to in the middle of naps.
+        let mut now = now + Duration::from_secs(1);
+        for _ in 0..20 {
+            pace.read(70, now);
+            now = pace.naps_until().unwrap_or(now + Duration::from_micros(200));
+        }
+        assert!(pace.naps_until().is_some());
+        pace.read(MUCH, now);
+        assert_eq!(pace.naps_until(), None);
     }
 }
