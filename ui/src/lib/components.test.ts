@@ -181,6 +181,19 @@ describe('the Deployment screen', () => {
     expect(screen.getByTestId('log-viewer')).toBe(viewer);
   });
 
+  it('waits with a row that somebody names for what the run itself knows', async () => {
+    location.hash = '#/deployments/one?row=30';
+    const board = { ...failed, rows: 10, state: 'running', outcome: null, finished_at: null, failure: null };
+    const { host } = await started([board as DeploymentSummary], answer);
+    await waitFor(() => host.idOf('deployment'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(screen.queryByTestId('log-viewer')).toBeNull();
+    const data = { summary: failed, context: null, events: [], latency_us: null, clock_offset_us: null };
+    host.say({ type: 'snapshot', id: host.idOf('deployment'), cursor: 1, data });
+    const viewer = await screen.findByTestId('log-viewer');
+    await waitFor(() => expect(viewer.querySelector('[data-row="30"]')).not.toBeNull());
+  });
+
   it('shows where a link of a tool leads, and opens it only when told to', async () => {
     const { host } = await open(failed);
     const openAddress = vi.fn(async () => undefined);

@@ -95,7 +95,8 @@ impl Times {
             if begin >= output {
                 return None;
             }
-            times.marks.push((begin, grains.checked_mul(times.grain_us)?));
+            // A clock may say anything: what is before all that can be said is as good as that.
+            times.marks.push((begin, grains.saturating_mul(times.grain_us)));
         }
         Some(times)
     }
@@ -179,6 +180,10 @@ mod tests {
         let (bytes, output) = written(&mad);
         assert_eq!(bytes, [0]);
         assert!(!Times::decode(&mut bytes.as_slice(), output).unwrap().tell(0, SECOND_US));
+
+        let (bytes, output) = written(&[i64::MIN, i64::MAX, 0, i64::MIN + 1]);
+        let times = Times::decode(&mut bytes.as_slice(), output).unwrap();
+        assert_eq!(times.stretches(output, |at_us| at_us.signum()).len(), 4);
     }
 
     #[test]

@@ -239,12 +239,18 @@ export class Viewer {
     void this.load(from, to).then(place);
   }
 
+  /** The log is known to have so many rows. */
+  reaches(total: number): void {
+    this.nextTotal = Math.max(this.nextTotal, total);
+    this.total = Math.max(this.total, total);
+  }
+
   /** Goes to a record: one request brings its row and those around it. False when the record is not there. */
   async jumpToSeq(seq: number): Promise<boolean> {
     const page = await this.api.rowsAround(this.id, seq, Math.ceil(this.height) + AHEAD_ROWS);
     if (this.closed || page.row === undefined || page.row === null) return false;
     this.take(page.total_rows, page.rows);
-    this.total = Math.max(this.total, this.nextTotal);
+    this.reaches(page.total_rows);
     this.jumpTo(page.row);
     return true;
   }
@@ -498,12 +504,13 @@ export class Viewer {
   private moveWindow(): void {
     if (!this.subscription) return;
     const { following, sentWindow, moving } = this;
-    const from = following ? sentWindow.from : this.windowFrom();
-    const by = Math.abs(from - sentWindow.from);
+    const tail = Math.max(0, this.total - WINDOW_ROWS);
+    const from = following ? tail : this.windowFrom();
+    const by = Math.abs(from - (sentWindow.follow ? tail : sentWindow.from));
     if (following === sentWindow.follow && (following || by <= WINDOW_ROWS / 6)) return;
     const leap = !following && by > WINDOW_ROWS;
-    const waits = this.moveTimer !== undefined;
-    if (waits && (leap ? from === moving.from : !moving.leap)) return;
+    const again = leap !== moving.leap || (leap && Math.abs(from - moving.from) > WINDOW_ROWS);
+    if (this.moveTimer !== undefined && !again) return;
     clearTimeout(this.moveTimer);
     this.moving = { from, leap };
     this.moveTimer = setTimeout(

@@ -71,6 +71,13 @@ describe('the viewer', () => {
       viewer.scrollBy(100);
       await vi.advanceTimersByTimeAsync(100);
       expect(windows().length).toBe(2);
+      // nor who scrolls on without a rest
+      viewer.jumpTo(90_000);
+      for (let step = 0; step < 8; step++) {
+        await vi.advanceTimersByTimeAsync(50);
+        viewer.scrollBy(10);
+      }
+      expect(windows().length).toBe(3);
       // and neither is who goes back to the end in the middle of a leap
       viewer.jumpTo(5_000);
       await vi.advanceTimersByTimeAsync(50);
@@ -91,6 +98,23 @@ describe('the viewer', () => {
     );
     expect(asked.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(600);
     viewer.close();
+  });
+
+  it('moves the window at once with who leaves the end of a log that grew', async () => {
+    const { host, viewer, tail } = await opened('tail');
+    tail(TOTAL, 2_000);
+    await eventually(() => expect(viewer.total).toBe(TOTAL + 2_000));
+    await eventually(() => expect(viewer.complete).toBe(true));
+    vi.useFakeTimers();
+    try {
+      viewer.scrollBy(-5);
+      await vi.advanceTimersByTimeAsync(120);
+      const moved = host.socket.sent.filter((message) => message['type'] === 'window');
+      expect(moved.at(-1)).toMatchObject({ follow: false });
+    } finally {
+      vi.useRealTimers();
+      viewer.close();
+    }
   });
 
   it('follows the tail, row by row without a hole', async () => {
