@@ -183,7 +183,7 @@ mod tests {
 
         let (bytes, output) = written(&[i64::MIN, i64::MAX, 0, i64::MIN + 1]);
         let times = Times::decode(&mut bytes.as_slice(), output).unwrap();
-        assert_eq!(times.stretches(output, |at_us| at_us.signum()).len(), 4);
+        assert_eq!(times.stretches(output, i64::signum).len(), 4);
     }
 
     #[test]
