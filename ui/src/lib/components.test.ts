@@ -186,7 +186,8 @@ describe('the Deployment screen', () => {
     const board = { ...failed, rows: 10, state: 'running', outcome: null, finished_at: null, failure: null };
     const { host } = await started([board as DeploymentSummary], answer);
     await waitFor(() => host.idOf('deployment'));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // what the board knows is shown
+    await screen.findByTestId('deployment-state');
     expect(screen.queryByTestId('log-viewer')).toBeNull();
     const data = { summary: failed, context: null, events: [], latency_us: null, clock_offset_us: null };
     host.say({ type: 'snapshot', id: host.idOf('deployment'), cursor: 1, data });
