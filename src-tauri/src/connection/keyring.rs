@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secret_service::{Collection, EncryptionType, Error, SecretService};
+use secret_service::{Collection, EncryptionType, Error, Item, SecretService};
 use tokio::time::timeout;
 
 use super::kept::Kept;
@@ -103,9 +103,7 @@ impl Keyring {
             let keyring = open(&service).await?;
             let mut sessions = BTreeMap::new();
             for item in keyring.search_items(self.of_instance()).await? {
-                let connection = item.get_attributes().await?.remove(CONNECTION);
-                let session = String::from_utf8(item.get_secret().await?).ok();
-                sessions.extend(connection.zip(session));
+                sessions.extend(unless_gone(read(&item).await)?.flatten());
             }
             Ok(sessions)
         })
@@ -140,7 +138,7 @@ impl Keyring {
             let mut attributes = self.of_instance();
             attributes.insert(CONNECTION, connection);
             for item in keyring.search_items(attributes).await? {
-                item.delete().await?;
+                unless_gone(item.delete().await)?;
             }
             Ok(())
         })
@@ -163,6 +161,33 @@ async fn open<'a>(service: &'a SecretService<'static>) -> Result<Collection<'a>,
     let keyring = service.get_default_collection().await?;
     keyring.ensure_unlocked().await?;
     Ok(keyring)
+}
+
+/// An item's connection and session; `None` if it is none of ours after all.
+async fn read(item: &Item<'_>) -> Result<Option<(String, String)>, Error> {
+    let connection = item.get_attributes().await?.remove(CONNECTION);
+    let session = String::from_utf8(item.get_secret().await?).ok();
+    Ok(connection.zip(session))
+}
+
+/// `None` for an item that somebody removed after it was found: another part of the app, or the operator in the keyring's own app.
+fn unless_gone<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    use zbus::fdo::Error as Bus;
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Error::ZbusFdo(
+            Bus::UnknownMethod(_) | Bus::UnknownObject(_) | Bus::UnknownInterface(_),
+        )) => Ok(None),
+        Err(Error::Zbus(zbus::Error::MethodError(name, ..))) if no_object(&name) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+fn no_object(name: &str) -> bool {
+    name == "org.freedesktop.Secret.Error.NoSuchObject"
+        || ["UnknownMethod", "UnknownObject", "UnknownInterface"]
+            .iter()
+            .any(|unknown| name.strip_prefix("org.freedesktop.DBus.Error.") == Some(unknown))
 }
 
 async fn bounded<T>(

@@ -150,6 +150,29 @@ async fn sessions_are_kept_found_replaced_and_forgotten() {
 }
 
 #[tokio::test]
+async fn what_is_removed_while_it_is_read_was_not_there() {
+    let mut desk = Desk::new();
+    desk.start_keyring().await;
+    let (reads, removes) =
+        (Keyring::on_bus("one", &desk.address), Keyring::on_bus("one", &desk.address));
+    removes.keep(&kept("stays"), "stays").await.unwrap();
+    let reading = async {
+        for _ in 0..60 {
+            assert_eq!(reads.fetch().await.unwrap()["stays"], "stays");
+        }
+    };
+    let removing = async {
+        for _ in 0..30 {
+            removes.keep(&kept("goes"), "goes").await.unwrap();
+            // Both remove it.
+            let (one, two) = tokio::join!(removes.forget("goes"), reads.forget("goes"));
+            one.and(two).unwrap();
+        }
+    };
+    tokio::join!(reading, removing);
+}
+
+#[tokio::test]
 async fn without_a_session_bus_there_is_no_keyring() {
     let nowhere = Keyring::on_bus("one", "unix:path=/nonexistent/bus");
     assert_eq!(nowhere.fetch().await, Err(KeyringError::Absent));
