@@ -228,6 +228,14 @@ impl Log {
         if seq == 0 || seq > last_seq {
             return Ok(None);
         }
+        if let Some((sealed, opened)) = self.open_block(|| self.index.at_seq(stream, seq)).await? {
+            let records = opened.block.records(&opened.records);
+            let records = records.map_err(|error| LogError::damaged(&sealed, error))?;
+            if let Some(row) = records.row_of(seq) {
+                return Ok(Some(row));
+            }
+        }
+        // In the tail, or no output.
         let (next, mut deriver) = self.deriver_at(stream, seq).await?;
         let mut found = None;
         self.walk(stream, next, |record| {

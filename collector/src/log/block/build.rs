@@ -1,9 +1,9 @@
 //! Packing a stretch of a stream into a block.
 
+use super::packing::pack;
 use super::records::Writer;
 use super::{
-    Block, BlockError, CutRow, Packed, Segment, Summary, TAKES_OVER, pack, segments, times,
-    without_end,
+    Block, BlockError, CutRow, Packed, Segment, Summary, TAKES_OVER, segments, times, without_end,
 };
 use crate::log::filter::FilterBuilder;
 use crate::log::notes::{Notes, number_of_kind, number_of_level};

@@ -22,32 +22,29 @@
 //!   the block it is what was there when the block ended; the block behind takes it over and holds its text from its begin.
 
 mod build;
+mod packing;
+mod places;
 mod records;
+mod rows;
 mod segments;
 #[cfg(test)]
 pub(super) mod tests;
 mod times;
 
 pub(super) use build::Builder;
+pub(super) use packing::unpack;
+pub(super) use places::{Places, RowsByPlace};
 pub(super) use records::Origin;
+pub(super) use rows::BlockRecords;
 pub(super) use segments::Segment;
 
 use super::notes::Notes;
-use deckport_protocol::RecordRef;
-use deckport_protocol::rows::{Row, RowFact, RowRenderer, RowSink as _};
 use deckport_protocol::varint;
-use records::Records;
-use std::cell::RefCell;
 use std::sync::OnceLock;
 use times::Times;
 
 /// Blocks are cut at about so much output. Larger ones pack better; a reader unpacks a whole one.
 pub(super) const BLOCK_BYTES: u64 = 1024 * 1024;
-/// More than anything that is packed as one part.
-const PART_BYTES: usize = 256 * 1024 * 1024;
-const LEVEL: i32 = 1;
-/// Memory that a thread puts by at most.
-const SPARE_BYTES: usize = 4 * BLOCK_BYTES as usize;
 /// In the place of the varint that says whether a row goes on.
 const TAKES_OVER: u64 = 2;
 
@@ -133,27 +130,20 @@ impl Block {
     }
 
     /// The same for a search, which looks into one after the other: into memory that [`Self::done_with`] put by. Without a look at the
-    /// text's checksum if it was `sound` before: a tenth of the time goes into that.
+    /// text's checksum if it was `sound` before.
     pub(super) fn open_searched(
         place: (u64, u64, u64),
         text: &[u8],
         rows_part: &[u8],
         sound: bool,
     ) -> Result<Self, BlockError> {
-        let spare = SPARE.take();
-        let text = if sound {
-            unpack_again("text", text, spare)
-        } else {
-            unpack_into("text", text, spare)
-        };
+        let text = packing::unpack_spared("text", text, sound);
         Self::of(place, text?, &unpack("rows", rows_part)?)
     }
 
-    /// Puts its memory by for the next one that this thread searches: fresh memory costs as much as a tenth of the unpacking.
+    /// Puts its memory by for the next one that this thread searches.
     pub(super) fn done_with(self) {
-        if self.text.capacity() <= SPARE_BYTES {
-            SPARE.set(self.text);
-        }
+        packing::spare(self.text);
     }
 
     /// From parts that are unpacked.
@@ -274,7 +264,7 @@ impl Block {
 
     /// Tells rows by places of [`Self::searched`], one behind the other.
     pub(super) fn rows_by_place(&self) -> RowsByPlace<'_> {
-        RowsByPlace { block: self, segments: self.segments(), behind: 0, covered: 0, overlaid: 0 }
+        RowsByPlace::of(self)
     }
 
     /// Rows that begin in it.
@@ -317,15 +307,7 @@ impl Block {
 
     /// Tells where the bytes of rows stand, of one row behind the other.
     pub(super) fn places(&self) -> Places<'_> {
-        let events = self.notes.events.iter().any(|event| event.row >= self.first_row);
-        // Where each line is a row, those before one have only to be counted.
-        let segments = (events || self.goes_on).then(|| self.segments());
-        Places {
-            block: self,
-            segments: segments.or_else(|| self.segments.get().map(Vec::as_slice)),
-            row: 0,
-            begin: 0,
-        }
+        Places::of(self)
     }
 
     /// Stretches as those of [`Self::stretches`], without the records: `None` where what is noted of times cannot tell between `from_us` and
@@ -363,180 +345,7 @@ impl Block {
 
     /// The records, from a part that is unpacked.
     pub(super) fn records_of(&self, part: &[u8]) -> Result<BlockRecords<'_>, BlockError> {
-        Ok(BlockRecords { block: self, records: Records::decode(part, self.output())? })
-    }
-}
-
-/// See [`Block::rows_by_place`]. It goes forward only, so that many hits cost one walk over the rows.
-#[derive(Debug)]
-pub(super) struct RowsByPlace<'a> {
-    block: &'a Block,
-    segments: &'a [Segment],
-    /// Rows that begin at or before the last place.
-    behind: usize,
-    /// Rows with an overlay before the last place's row; and overlays that end before the last place.
-    covered: usize,
-    overlaid: usize,
-}
-
-impl RowsByPlace<'_> {
-    /// The row that a hit is in, at or behind the place asked for last; `None` where what stands there is not what is shown.
-    pub(super) fn row_at(&mut self, at: usize) -> Option<u64> {
-        let block = self.block;
-        if at >= block.output {
-            let overlay = &block.overlay;
-            while overlay.get(self.overlaid).is_some_and(|(_, range)| range.end as usize <= at) {
-                self.overlaid += 1;
-            }
-            return overlay.get(self.overlaid).map(|(row, _)| *row);
-        }
-        // The last row of output that begins at or before it; events hold no bytes.
-        let mut found = None;
-        let mut next = self.behind;
-        while let Some(segment) = self.segments.get(next) {
-            match segment {
-                Segment::Output { begin, .. } if *begin as usize <= at => {
-                    found = Some(next);
-                    next += 1;
-                }
-                Segment::Output { .. } => break,
-                Segment::Event => next += 1,
-            }
-        }
-        let index = found?;
-        self.behind = index;
-        let Segment::Output { end, .. } = self.segments[index] else { return None };
-        let row = block.first_row + index as u64;
-        while block.overlay.get(self.covered).is_some_and(|(covered, _)| *covered < row) {
-            self.covered += 1;
-        }
-        let covered = block.overlay.get(self.covered).is_some_and(|(covered, _)| *covered == row);
-        (at < end as usize && !covered).then_some(row)
-    }
-}
-
-/// See [`Block::places`].
-#[derive(Debug)]
-pub(super) struct Places<'a> {
-    block: &'a Block,
-    segments: Option<&'a [Segment]>,
-    /// Without segments: a row, counted from the block's first, and where it begins.
-    row: usize,
-    begin: usize,
-}
-
-impl Places<'_> {
-    /// Where the bytes of a row stand in [`Block::output`], which is not before one asked for before; none for what is no output, and beyond
-    /// the block.
-    pub(super) fn bytes_of(&mut self, row: u64) -> Option<std::ops::Range<usize>> {
-        let at = usize::try_from(row.checked_sub(self.block.first_row)?).ok()?;
-        if let Some(segments) = self.segments {
-            return match segments.get(at)? {
-                Segment::Output { begin, end } => Some(*begin as usize..*end as usize),
-                Segment::Event => None,
-            };
-        }
-        let begin = self.begin_of(at);
-        let line = self.block.output().get(begin..).filter(|rest| !rest.is_empty())?;
-        let end = memchr::memchr(b'\n', line).map_or(line.len(), |end| end + 1);
-        Some(begin..begin + end)
-    }
-
-    /// Where the bytes begin of the rows from this one on; behind the output where there are none.
-    pub(super) fn bytes_from(&mut self, row: u64) -> usize {
-        let block = self.block;
-        let at = usize::try_from(row.saturating_sub(block.first_row)).unwrap_or(usize::MAX);
-        let Some(segments) = self.segments else { return self.begin_of(at) };
-        let behind = segments.get(at..).unwrap_or_default();
-        let begin = behind.iter().find_map(|segment| match segment {
-            Segment::Output { begin, .. } => Some(*begin as usize),
-            Segment::Event => None,
-        });
-        begin.unwrap_or(block.output)
-    }
-
-    /// Each line is a row.
-    fn begin_of(&mut self, row: usize) -> usize {
-        let rest = &self.block.output()[self.begin..];
-        // Behind the last line there is nothing, or one that has not ended.
-        self.begin += segments::behind_lines(rest, row - self.row).unwrap_or(rest.len());
-        self.row = row;
-        self.begin
-    }
-}
-
-/// The records of a block.
-#[derive(Debug)]
-pub(super) struct BlockRecords<'a> {
-    block: &'a Block,
-    records: Records,
-}
-
-impl BlockRecords<'_> {
-    /// The row as a viewer gets it; `None` where it does not begin in the block.
-    pub(super) fn row(&self, row: u64) -> Option<Row> {
-        let block = self.block;
-        let at = usize::try_from(row.checked_sub(block.first_row)?).ok()?;
-        let (kind, level) = (block.notes.kind(row), block.notes.level(row));
-        let place = block.notes.place(row);
-        let mut fact = RowFact {
-            row,
-            seq: 0,
-            boot_us: 0,
-            at_us: 0,
-            kind,
-            level,
-            phase: place.and_then(|place| place.phase),
-            blank: false,
-            bytes: 0,
-            open: false,
-        };
-        let mut renderer = RowRenderer::new(row..row + 1);
-        renderer.begin(row);
-        match block.segments().get(at)? {
-            Segment::Output { begin, end } => {
-                let found = self.records.output_at(*begin as usize)?;
-                (fact.seq, fact.boot_us) = (block.first_seq + found.offset, found.boot_us);
-                (fact.at_us, fact.bytes) = (found.at_us, u64::from(end - begin));
-                // In the pieces in which it came: what an escape does depends on where it was cut.
-                let mut from = *begin;
-                while from < *end {
-                    let until = self.records.output_at(from as usize)?.by_output.end.min(*end);
-                    renderer.bytes(without_end(&block.text[from as usize..until as usize]));
-                    from = until;
-                }
-            }
-            Segment::Event => {
-                let found = block.notes.events.binary_search_by_key(&row, |event| event.row);
-                let event = &block.notes.events[found.ok()?];
-                let record = self.records.nth(event.seq.checked_sub(block.first_seq)?)?;
-                (fact.seq, fact.boot_us, fact.at_us) = (event.seq, record.boot_us, record.at_us);
-                renderer.text(event.text.trim_end());
-            }
-        }
-        renderer.row(&fact, place.and_then(|place| place.step.as_deref()));
-        renderer.into_rows().pop()
-    }
-
-    /// When the record came that the row begins in, by the console's clock.
-    pub(super) fn at_us(&self, row: u64) -> Option<i64> {
-        let block = self.block;
-        let at = usize::try_from(row.checked_sub(block.first_row)?).ok()?;
-        match block.segments().get(at)? {
-            Segment::Output { begin, .. } => {
-                self.records.output_at(*begin as usize).map(|found| found.at_us)
-            }
-            Segment::Event => {
-                let found = block.notes.events.binary_search_by_key(&row, |event| event.row);
-                let seq = block.notes.events[found.ok()?].seq;
-                self.records.nth(seq.checked_sub(block.first_seq)?).map(|found| found.at_us)
-            }
-        }
-    }
-
-    /// In order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (RecordRef<'_>, Origin)> {
-        self.records.iter(self.block.first_seq, self.block.output())
+        BlockRecords::of(self, part)
     }
 }
 
@@ -545,76 +354,4 @@ fn without_end(bytes: &[u8]) -> &[u8] {
     let Some(line) = bytes.strip_suffix(b"\n") else { return bytes };
     let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |at| at + 1);
     &line[..end]
-}
-
-fn pack(bytes: &[u8]) -> Vec<u8> {
-    thread_local! {
-        static PACKER: RefCell<zstd::bulk::Compressor<'static>> = RefCell::new(packer());
-    }
-    PACKER.with_borrow_mut(|packer| {
-        // It fails only where memory does.
-        packer.compress(bytes).expect("a buffer of the bound's size is enough")
-    })
-}
-
-fn packer() -> zstd::bulk::Compressor<'static> {
-    let mut packer = zstd::bulk::Compressor::new(LEVEL).expect("the level is one that zstd knows");
-    packer.include_checksum(true).expect("zstd has checksums");
-    packer
-}
-
-type Unpacker = RefCell<zstd::bulk::Decompressor<'static>>;
-
-fn unpacker() -> zstd::bulk::Decompressor<'static> {
-    zstd::bulk::Decompressor::new().expect("a context is made of memory alone")
-}
-
-thread_local! {
-    /// See [`Block::done_with`].
-    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// One part that was packed with its size in front.
-pub(super) fn unpack(part: &'static str, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
-    unpack_into(part, bytes, Vec::new())
-}
-
-fn unpack_into(part: &'static str, bytes: &[u8], memory: Vec<u8>) -> Result<Vec<u8>, BlockError> {
-    thread_local! {
-        static UNPACKER: Unpacker = RefCell::new(unpacker());
-    }
-    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes, memory))
-}
-
-/// Without a look at the checksum.
-fn unpack_again(part: &'static str, bytes: &[u8], memory: Vec<u8>) -> Result<Vec<u8>, BlockError> {
-    thread_local! {
-        static UNPACKER: Unpacker = {
-            let mut unpacker = unpacker();
-            let ignored = zstd::zstd_safe::DParameter::ForceIgnoreChecksum(true);
-            unpacker.set_parameter(ignored).expect("the library knows its own parameter");
-            RefCell::new(unpacker)
-        };
-    }
-    UNPACKER.with(|unpacker| unpack_with(unpacker, part, bytes, memory))
-}
-
-fn unpack_with(
-    unpacker: &Unpacker,
-    part: &'static str,
-    bytes: &[u8],
-    mut memory: Vec<u8>,
-) -> Result<Vec<u8>, BlockError> {
-    let error = |why: String| BlockError::Packed { part, why };
-    let size = match zstd::zstd_safe::get_frame_content_size(bytes) {
-        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
-        Ok(None) | Err(_) => return Err(error("it does not begin like a packed part".to_owned())),
-    };
-    if size > PART_BYTES {
-        return Err(error(format!("it would be {size} bytes")));
-    }
-    memory.clear();
-    memory.reserve_exact(size);
-    let unpacked = unpacker.borrow_mut().decompress_to_buffer(bytes, &mut memory);
-    unpacked.map(|_| memory).map_err(|why| error(why.to_string()))
 }

@@ -389,11 +389,24 @@ impl Records {
 
     /// The record with this number, from 0, within the block.
     pub(super) fn nth(&self, offset: u64) -> Option<Found> {
+        self.index_of(offset).map(|index| self.found(index))
+    }
+
+    /// Where its bytes stand in the output; `None` if it has none, or is no output.
+    pub(super) fn output_of(&self, offset: u64) -> Option<Range<u32>> {
+        let index = self.index_of(offset)?;
+        let Entry { kind, data, .. } = &self.entries[index];
+        let output = kind & SORT == OUTPUT && !data.is_empty();
+        // Within a gap there is no record.
+        (output && self.found(index).offset == offset).then(|| data.clone())
+    }
+
+    fn index_of(&self, offset: u64) -> Option<usize> {
         let spans = self.spans.partition_point(|&(_, before)| before <= offset);
         let skipped =
             spans.checked_sub(1).map_or(0, |at| self.spans[at].1 - u64::from(self.spans[at].0));
         let index = usize::try_from(offset - skipped).ok()?;
-        (index < self.entries.len()).then(|| self.found(index))
+        (index < self.entries.len()).then_some(index)
     }
 
     fn found(&self, index: usize) -> Found {

@@ -135,6 +135,20 @@ fn naive(records: &[(Record, BootId, i64)]) -> Vec<Row> {
     renderer.into_rows()
 }
 
+/// For each record of output, the row that its first byte belongs to.
+fn naive_places(records: &[(Record, BootId, i64)]) -> Vec<(u64, u64)> {
+    let mut deriver = RowDeriver::new();
+    let mut places = Vec::new();
+    for (record, ..) in records {
+        let row = deriver.open_row().unwrap_or(deriver.rows());
+        deriver.feed(&record.borrow(), &mut ());
+        if matches!(&record.body, Body::Output(output) if !output.bytes.is_empty()) {
+            places.push((record.seq, row));
+        }
+    }
+    places
+}
+
 /// The rows of `packed` are what a viewer sees; those that lie across blocks aside.
 fn check(packed: &Packed, block: &Block, expected: &[Row]) -> Result<(), TestCaseError> {
     let summary = &packed.summary;
@@ -183,6 +197,21 @@ fn check(packed: &Packed, block: &Block, expected: &[Row]) -> Result<(), TestCas
     Ok(())
 }
 
+/// The records of output in `packed` are found in their rows.
+fn check_places(
+    packed: &Packed,
+    block: &Block,
+    places: &[(u64, u64)],
+) -> Result<(), TestCaseError> {
+    let records = block.records(&packed.records).unwrap();
+    for seq in packed.summary.first_seq..=packed.summary.last_seq {
+        let expected = places.binary_search_by_key(&seq, |place| place.0).ok();
+        prop_assert_eq!(records.row_of(seq), expected.map(|at| places[at].1), "record {}", seq);
+    }
+    prop_assert_eq!(records.row_of(packed.summary.last_seq + 1), None);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -190,6 +219,7 @@ proptest! {
     fn what_goes_in_comes_out(pieces in pieces()) {
         let (blocks, records) = packed(pieces);
         let expected = naive(&records);
+        let places = naive_places(&records);
         let mut came = Vec::new();
         let (mut seq, mut row) = (1, 0);
         for packed in &blocks {
@@ -197,6 +227,7 @@ proptest! {
             prop_assert_eq!((packed.summary.first_seq, packed.summary.first_row), (seq, row));
             (seq, row) = (packed.summary.last_seq + 1, row + packed.summary.rows);
             check(packed, &block, &expected)?;
+            check_places(packed, &block, &places)?;
             for (record, origin) in block.records(&packed.records).unwrap().iter() {
                 came.push((record.to_owned(), origin.boot_id, origin.received_at));
             }
@@ -213,6 +244,7 @@ proptest! {
         prop_assert_eq!(merged.summary.rows, row);
         let block = open(&merged);
         check(&merged, &block, &expected)?;
+        check_places(&merged, &block, &places)?;
         let again = block.records(&merged.records).unwrap();
         let again = again.iter().map(|(record, origin)| {
             (record.to_owned(), origin.boot_id, origin.received_at)

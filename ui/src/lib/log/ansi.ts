@@ -80,6 +80,11 @@ export function parseStyle(tokens: string): Style {
   return style;
 }
 
+/** Nothing but text. */
+export function isPlain(piece: Piece): boolean {
+  return !piece.classes && !piece.color && !piece.background && piece.link === undefined;
+}
+
 /** Cuts `text` wherever a span, a hit, a link or the selection begins or ends. Ranges outside the text are clipped. */
 export function pieces(
   text: string,

@@ -15,6 +15,7 @@ import type { Phase, Row, WindowDelta, WindowSnapshot } from '../api/types';
 import type { LiveConnection, Subscription } from '../connection/connection.svelte';
 import { t } from '../shared/strings';
 import { FilteredDisplay, FoldedDisplay, type Display, type Item, type Stretch } from './display';
+import { NodesInTurn } from './nodes';
 import { PAGE_ROWS, Pages } from './pages';
 import { Search } from './search.svelte';
 import { Selection } from './selection.svelte';
@@ -26,6 +27,8 @@ const CREDITS = 16;
 const PAY_AT = CREDITS / 4;
 const LOADS_AT_ONCE = 4;
 const AHEAD_ROWS = 30;
+/** The same behind a leap, where every row is one more to wait for; the live window brings what is around. */
+const AROUND_ROWS = 8;
 const JUMP_WAIT_MS = 100;
 const LOAD_AGAIN_MS = 1000;
 const MOVE_PAUSE_MS = 60;
@@ -36,6 +39,8 @@ const JUMP_AT = 1 / 3;
 
 export interface Slot {
   position: number;
+  /** Which of the screen's nodes shows it. */
+  node: number;
   item: Item;
   row: Row | undefined;
 }
@@ -59,6 +64,7 @@ export class Viewer {
   readonly search: Search;
   readonly selection = new Selection();
   private readonly pages = new Pages();
+  private readonly nodes = new NodesInTurn();
   private version = $state(0);
   private seenTotal = $state(0);
 
@@ -79,10 +85,12 @@ export class Viewer {
     void this.version;
     const out: Slot[] = [];
     const first = Math.floor(this.top);
+    this.nodes.show(first, this.pool);
     for (let position = first; position < first + this.pool; position++) {
       const item = this.display.at(position);
       if (!item) break;
-      out.push({ position, item, row: item.kind === 'row' ? this.pages.get(item.row) : undefined });
+      const row = item.kind === 'row' ? this.pages.get(item.row) : undefined;
+      out.push({ position, node: this.nodes.of(position), item, row });
     }
     return out;
   });
@@ -235,7 +243,7 @@ export class Viewer {
     };
     this.jumpTimer = setTimeout(place, JUMP_WAIT_MS);
     const from = Math.max(0, target - Math.ceil(this.height * JUMP_AT) - 1);
-    const to = Math.min(this.total - 1, from + Math.ceil(this.height) + AHEAD_ROWS);
+    const to = Math.min(this.total - 1, from + Math.ceil(this.height) + AROUND_ROWS);
     void this.load(from, to).then(place);
   }
 
@@ -247,7 +255,7 @@ export class Viewer {
 
   /** Goes to a record: one request brings its row and those around it. False when the record is not there. */
   async jumpToSeq(seq: number): Promise<boolean> {
-    const page = await this.api.rowsAround(this.id, seq, Math.ceil(this.height) + AHEAD_ROWS);
+    const page = await this.api.rowsAround(this.id, seq, Math.ceil(this.height) + AROUND_ROWS);
     if (this.closed || page.row === undefined || page.row === null) return false;
     this.take(page.total_rows, page.rows);
     this.reaches(page.total_rows);
