@@ -5,6 +5,7 @@
 
 mod connections;
 mod console;
+mod jumping;
 mod listening;
 
 use std::net::SocketAddr;
