@@ -19,6 +19,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long the operator has for the keyring's own dialog.
 const PROMPT: Duration = Duration::from_secs(120);
 
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 const APP: &str = "application";
 const INSTANCE: &str = "instance";
 const CONNECTION: &str = "connection";
@@ -101,11 +103,23 @@ impl Keyring {
         bounded(async {
             let service = self.service().await?;
             let keyring = open(&service).await?;
-            let mut sessions = BTreeMap::new();
-            for item in keyring.search_items(self.of_instance()).await? {
-                sessions.extend(unless_gone(read(&item).await)?.flatten());
+            // Goal: each item that is found is read. Exits: all were; the keyring is locked; the bound.
+            loop {
+                let mut sessions = BTreeMap::new();
+                let mut whole = true;
+                for item in keyring.search_items(self.of_instance()).await? {
+                    match unless_gone(read(&item).await)? {
+                        Some(session) => sessions.extend(session),
+                        None => whole = false,
+                    }
+                }
+                if whole {
+                    return Ok(sessions);
+                }
+                // One that is gone is found no more; a keyring that locks or starts anew meanwhile says so of each.
+                tokio::time::sleep(LOOK_AGAIN).await;
+                keyring.ensure_unlocked().await?;
             }
-            Ok(sessions)
         })
         .await
     }
