@@ -26,6 +26,7 @@ const CREDITS = 16;
 /** Paid for together: each message costs the webview more than its bytes. */
 const PAY_AT = CREDITS / 4;
 const LOADS_AT_ONCE = 4;
+/** Rows that are asked for along with those on screen. */
 const AHEAD_ROWS = 30;
 /** The same behind a leap, where every row is one more to wait for; the live window brings what is around. */
 const AROUND_ROWS = 8;
