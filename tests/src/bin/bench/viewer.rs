@@ -204,6 +204,11 @@ async fn long(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
         .beside("one frame of the idle page", frame)
         .at_most(200.0),
     );
+    report.add(Figure::new(
+        format!("viewer: open a running log of {lines} lines, p50"),
+        opens.at(0.5),
+        "ms",
+    ));
     report.add(
         Figure::new("viewer: jump to a random row until painted, p50", jumps.at(0.5), "ms")
             .beside("one frame of the idle page", frame),

@@ -14,7 +14,7 @@ export class Pages {
 
   private rows = 0;
 
-  constructor(private readonly maxRows = 8000) {}
+  constructor(private readonly maxRows = 2000) {}
 
   get(row: number): Row | undefined {
     return this.pages.get(Math.floor(row / PAGE_ROWS))?.[row % PAGE_ROWS];

@@ -16,7 +16,7 @@ import type { LiveConnection, Subscription } from '../connection/connection.svel
 import { t } from '../shared/strings';
 import { FilteredDisplay, FoldedDisplay, type Display, type Item, type Stretch } from './display';
 import { NodesInTurn } from './nodes';
-import { PAGE_ROWS, Pages } from './pages';
+import { Pages } from './pages';
 import { Search } from './search.svelte';
 import { Selection } from './selection.svelte';
 
@@ -26,6 +26,8 @@ const CREDITS = 16;
 /** Paid for together: each message costs the webview more than its bytes. */
 const PAY_AT = CREDITS / 4;
 const LOADS_AT_ONCE = 4;
+/** Rows that one question asks for, those ahead not counted. */
+const MOST_AT_ONCE = 250;
 /** Rows that are asked for along with those on screen. */
 const AHEAD_ROWS = 30;
 /** The same behind a leap, where every row is one more to wait for; the live window brings what is around. */
@@ -44,6 +46,13 @@ export interface Slot {
   node: number;
   item: Item;
   row: Row | undefined;
+}
+
+/** Rows that were asked for, both included. */
+interface Loading {
+  from: number;
+  to: number;
+  done: Promise<void>;
 }
 
 export class Viewer {
@@ -106,7 +115,7 @@ export class Viewer {
   /** What the timer waits for. */
   private moving = { from: -1, leap: false };
   private sentWindow = { from: -1, follow: false };
-  private readonly loading = new Set<string>();
+  private readonly loading: Loading[] = [];
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private closed = false;
   private pendingJump: number | null = null;
@@ -145,6 +154,7 @@ export class Viewer {
       credits: CREDITS,
     };
     this.sentWindow = { from, follow: this.following };
+    this.askFirst();
     this.subscription = this.connection.subscribe<WindowSnapshot, WindowDelta>(request, {
       snapshot: (data) => {
         if (this.epoch !== null && this.epoch !== this.connection.serverEpoch) this.pages.clear();
@@ -160,6 +170,12 @@ export class Viewer {
       },
     });
     this.schedule();
+  }
+
+  /** The first question goes before the screen stands, and so before its height is known. */
+  private askFirst(): void {
+    const first = rowOf(this.slots[0]?.item);
+    if (this.total > 0) void this.load(Math.max(0, first - AHEAD_ROWS), this.ahead(first + this.pool));
   }
 
   close(): void {
@@ -535,51 +551,65 @@ export class Viewer {
     );
   }
 
-  /** Asks for the rows on screen that are not here, nearest first and a bounded number at once. */
+  /** Asks for the rows on screen that are neither here nor on their way, and for little more, so that they are painted soon. */
   private loadMissing(): void {
     if (this.slots.length === 0) return;
     const sparse = this.search.filter !== null;
-    // what is on screen and little more, so that a jump is painted soon; the live window brings its surroundings
-    const seen = rowOf(this.slots.at(-1)?.item) + 1 + AHEAD_ROWS;
     let first = Number.MAX_SAFE_INTEGER;
     let last = -1;
-    let from = -1;
-    let to = -1;
-    const ask = (): void => {
-      if (from >= 0) void this.load(from, to);
-      from = -1;
-    };
+    let asked: Stretch | null = null;
     for (const slot of this.slots) {
       if (slot.item.kind !== 'row') continue;
       const row = slot.item.row;
       first = Math.min(first, row);
       last = Math.max(last, row);
       const stale = slot.row?.open === true && row < this.total - 1 && sparse;
-      if (slot.row && !stale) continue;
-      const page = Math.floor(row / PAGE_ROWS);
-      if (from >= 0 && (sparse ? row - from < 100 : Math.floor(from / PAGE_ROWS) === page)) {
-        to = Math.max(to, row);
+      if ((slot.row && !stale) || this.onItsWay(row)) continue;
+      if (asked && row - asked.to < AHEAD_ROWS && row - asked.from < MOST_AT_ONCE) {
+        asked.to = row + 1;
         continue;
       }
-      ask();
-      from = row;
-      to = sparse ? row : Math.min(this.total, (page + 1) * PAGE_ROWS, Math.max(seen, row + 1)) - 1;
+      if (asked) void this.load(asked.from, asked.to - 1);
+      asked = { from: row, to: row + 1 };
     }
-    ask();
+    if (asked) void this.load(asked.from, sparse ? asked.to - 1 : this.ahead(asked.to));
     if (last >= 0 && !sparse) this.pages.touch(first, last);
   }
 
-  private async load(from: number, to: number): Promise<void> {
-    const key = `${from}`;
-    if (this.loading.has(key) || this.loading.size >= LOADS_AT_ONCE || this.retryTimer !== undefined) return;
-    this.loading.add(key);
+  /** The last row to ask for when those before `to` are wanted. */
+  private ahead(to: number): number {
+    return Math.min(this.total, to + AHEAD_ROWS) - 1;
+  }
+
+  private onItsWay(row: number): boolean {
+    return this.loading.some(({ from, to }) => row >= from && row <= to);
+  }
+
+  /** Both rows are included. */
+  private load(from: number, to: number): Promise<void> {
+    const same = this.loading.find((other) => other.from <= from && to <= other.to);
+    if (same) return same.done;
+    if (this.loading.length >= LOADS_AT_ONCE || this.retryTimer !== undefined) return Promise.resolve();
+    const one = { from, to, done: this.ask(from, to).finally(() => this.loaded(one)) };
+    this.loading.push(one);
+    return one.done;
+  }
+
+  private loaded(one: Loading): void {
+    this.loading.splice(this.loading.indexOf(one), 1);
+    this.schedule();
+  }
+
+  private async ask(from: number, to: number): Promise<void> {
     try {
       const page = await this.api.rows(this.id, from, to - from + 1);
       if (this.closed) return;
       if (page.rows.length === 0) throw new Error('no rows where rows were promised');
       this.loadFailed = false;
       this.pages.put(page.rows);
-      if (page.total_rows > this.nextTotal) this.nextTotal = page.total_rows;
+      // Who follows is told where the end is by the window, which brings its rows along: else the screen would chase an
+      // end that each answer puts further away.
+      if (!this.following) this.nextTotal = Math.max(this.nextTotal, page.total_rows);
     } catch {
       if (this.closed) return;
       this.loadFailed = true;
@@ -587,9 +617,6 @@ export class Viewer {
         this.retryTimer = undefined;
         this.schedule();
       }, LOAD_AGAIN_MS);
-    } finally {
-      this.loading.delete(key);
-      this.schedule();
     }
   }
 }

@@ -11,12 +11,15 @@ const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 })
 /** A log of a million rows that answers pages as a collector does. */
 const TOTAL = 1_000_000;
 
-async function opened(at: { row: number } | 'tail', total = TOTAL, follow = true) {
+/** `grows`: how many rows come to the log while a question for rows is answered. */
+async function opened(at: { row: number } | 'tail', long = TOTAL, follow = true, grows = 0, height = 30) {
+  let total = long;
   const host = new FakeHost((request) => {
     const url = new URL(request.path, 'http://x');
     const from = Number(url.searchParams.get('from'));
     const count = Number(url.searchParams.get('count'));
     if (url.pathname.endsWith('/rows')) {
+      total += grows;
       const rows = Array.from({ length: Math.max(0, Math.min(count, total - from)) }, (_, i) =>
         row(from + i),
       );
@@ -28,8 +31,9 @@ async function opened(at: { row: number } | 'tail', total = TOTAL, follow = true
   const connection = new LiveConnection(host, 'here');
   connection.start();
   const viewer = new Viewer(new Api(host, 'here'), connection, 'one');
-  viewer.resize(30 * ROW_PX);
-  viewer.open(at, total, follow);
+  viewer.open(at, long, follow);
+  // the height is known when the screen stands
+  viewer.resize(height * ROW_PX);
   await eventually(() => expect(viewer.complete).toBe(true));
   const id = host.idOf('window');
   const tail = (first: number, count: number) =>
@@ -44,6 +48,11 @@ async function opened(at: { row: number } | 'tail', total = TOTAL, follow = true
     });
   return { host, connection, viewer, id, tail };
 }
+
+const asked = (host: FakeHost) =>
+  host.requests
+    .map(({ path }) => new URL(path, 'http://x').searchParams)
+    .map((of) => [Number(of.get('from')), Number(of.get('count'))]);
 
 const shown = (viewer: Viewer) => viewer.slots.map((slot) => (slot.item.kind === 'row' ? slot.item.row : -1));
 
@@ -93,10 +102,33 @@ describe('the viewer', () => {
   it('opens at the tail of a long log by asking for one screen, not for the log', async () => {
     const { host, viewer } = await opened('tail');
     expect(shown(viewer).at(-1)).toBe(TOTAL - 1);
-    const asked = host.requests.map((request) =>
-      Number(new URL(request.path, 'http://x').searchParams.get('count')),
-    );
-    expect(asked.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(600);
+    expect(asked(host).reduce((sum, [, count]) => sum + count!, 0)).toBeLessThanOrEqual(600);
+    viewer.close();
+  });
+
+  it('fills the screen with one question, however high it is and wherever pages begin', async () => {
+    const { host, viewer } = await opened('tail', 1_000_010, true, 0, 45);
+    expect(shown(viewer).at(-1)).toBe(1_000_009);
+    expect(asked(host)).toHaveLength(1);
+    viewer.jumpTo(500_000);
+    await eventually(() => expect(shown(viewer)).toContain(500_000));
+    expect(viewer.complete).toBe(true);
+    expect(asked(host)).toHaveLength(2);
+    viewer.close();
+  });
+
+  it('does not chase the end of a log that grows faster than it is asked for', async () => {
+    const { host, viewer, tail } = await opened('tail', TOTAL, true, 500);
+    expect(asked(host)).toHaveLength(1);
+    expect(shown(viewer).at(-1)).toBe(TOTAL - 1);
+    // the window brings the end and its rows
+    tail(TOTAL + 300, 300);
+    await eventually(() => expect(shown(viewer).at(-1)).toBe(TOTAL + 599));
+    expect(viewer.complete).toBe(true);
+    expect(asked(host)).toHaveLength(1);
+    // whoever looks elsewhere is told by each answer how long it is
+    viewer.jumpTo(5_000);
+    await eventually(() => expect(viewer.total).toBe(TOTAL + 1_000));
     viewer.close();
   });
 
