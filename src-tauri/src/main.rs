@@ -26,6 +26,7 @@ mod remotes;
 mod supervisor;
 mod tray;
 mod watch;
+mod webview;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,17 +58,7 @@ const DEEDS_WAITING: usize = 64;
 const ACTS_WAITING: usize = 64;
 
 fn main() -> ExitCode {
-    if std::env::var_os("WEBKIT_DISABLE_DMABUF_RENDERER").is_none() {
-        // Without this WebKitGTK shows an empty window with several graphics drivers.
-        #[expect(
-            unsafe_code,
-            reason = "the first thing the process does: no other thread reads the environment yet"
-        )]
-        // SAFETY: see the reason above.
-        unsafe {
-            std::env::set_var("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
-        }
-    }
+    webview::prepare();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(said) => {

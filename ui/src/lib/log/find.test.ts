@@ -70,6 +70,33 @@ describe('finding in one log', () => {
     search.close();
   });
 
+  it('waits for the next letter, and for nothing else', async () => {
+    vi.useFakeTimers();
+    try {
+      const { host, search } = searching();
+      for (const typed of ['d', 'di', 'dis']) {
+        search.q = typed;
+        search.changed();
+        await vi.advanceTimersByTimeAsync(50);
+      }
+      expect(host.requests).toHaveLength(0);
+      await vi.advanceTimersByTimeAsync(100);
+      expect(host.requests).toHaveLength(1);
+      // pasted, and then a choice beside it
+      search.q = 'disk full';
+      search.changed();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(host.requests).toHaveLength(2);
+      search.matchCase = true;
+      search.changed();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(host.requests).toHaveLength(3);
+      search.close();
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('is as it was otherwise', () => {
     const { search } = searching();
     search.q = 'a.c';

@@ -57,6 +57,8 @@ export class Search {
     return this.level === 'all' ? null : this.levelRows;
   });
 
+  /** `q` at the last change. */
+  private askedFor = '';
   private timer: ReturnType<typeof setTimeout> | undefined;
   private generation = 0;
   private searchedTotal = -1;
@@ -76,15 +78,17 @@ export class Search {
     return this.q !== '' || this.level !== 'all';
   }
 
-  /** Something about the query changed: ask again after a pause in typing. */
+  /** Something about the query changed: ask again, behind a letter that is typed only when none follows. */
   changed(): void {
     this.generation++;
+    const typing = Math.abs(this.q.length - this.askedFor.length) === 1;
+    this.askedFor = this.q;
     if (this.q === '') {
       this.hits = { kind: 'idle' };
       this.onlyMatches = false;
     } else if (this.hits.kind !== 'found') this.hits = { kind: 'searching' };
     if (this.level === 'all') this.levelRows = null;
-    this.later(TYPING_PAUSE_MS);
+    this.later(typing ? TYPING_PAUSE_MS : 0);
   }
 
   /** The log grew (or was first known). */
