@@ -36,15 +36,13 @@ export class Pages {
     this.shrink();
   }
 
-  /** Marks the pages of a range as just used. */
-  touch(from: number, to: number): void {
-    for (let number = Math.floor(from / PAGE_ROWS); number <= Math.floor(to / PAGE_ROWS); number++) {
-      const page = this.pages.get(number);
-      if (page) {
-        this.pages.delete(number);
-        this.pages.set(number, page);
-      }
-    }
+  /** Marks the page of a row as just used. */
+  touch(row: number): void {
+    const number = Math.floor(row / PAGE_ROWS);
+    const page = this.pages.get(number);
+    if (!page) return;
+    this.pages.delete(number);
+    this.pages.set(number, page);
   }
 
   clear(): void {

@@ -12,7 +12,7 @@ describe('pages', () => {
     const pages = new Pages(4 * PAGE_ROWS);
     for (let page = 0; page < 20; page++) {
       pages.put(Array.from({ length: PAGE_ROWS }, (_, i) => row(page * PAGE_ROWS + i)));
-      pages.touch(0, 0);
+      pages.touch(0);
     }
     expect(pages.held).toBeLessThanOrEqual(4 * PAGE_ROWS);
     expect(pages.get(0)).toBeDefined();

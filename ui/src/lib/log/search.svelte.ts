@@ -58,7 +58,7 @@ export class Search {
   });
 
   /** `q` at the last change. */
-  private askedFor = '';
+  private qBefore = '';
   private timer: ReturnType<typeof setTimeout> | undefined;
   private generation = 0;
   private searchedTotal = -1;
@@ -81,8 +81,8 @@ export class Search {
   /** Something about the query changed: ask again, behind a letter that is typed only when none follows. */
   changed(): void {
     this.generation++;
-    const typing = Math.abs(this.q.length - this.askedFor.length) === 1;
-    this.askedFor = this.q;
+    const typing = Math.abs(this.q.length - this.qBefore.length) === 1;
+    this.qBefore = this.q;
     if (this.q === '') {
       this.hits = { kind: 'idle' };
       this.onlyMatches = false;

@@ -27,7 +27,9 @@ const CREDITS = 16;
 const PAY_AT = CREDITS / 4;
 const LOADS_AT_ONCE = 4;
 /** Rows that one question asks for, those ahead not counted. */
-const MOST_AT_ONCE = 250;
+const MOST_ROWS = 250;
+/** The same where most of what lies between them is not shown. */
+const MOST_SPARSE_ROWS = 100;
 /** Rows that are asked for along with those on screen. */
 const AHEAD_ROWS = 30;
 /** The same behind a leap, where every row is one more to wait for; the live window brings what is around. */
@@ -142,7 +144,7 @@ export class Viewer {
     if (at === 'tail') this.top = this.maxTop;
     else {
       this.pendingJump = Math.max(0, Math.min(this.total - 1, at.row));
-      this.placeAt(this.pendingJump);
+      this.showAt(this.pendingJump);
     }
     const from = at === 'tail' ? Math.max(0, total - WINDOW_ROWS) : this.windowFrom();
     const request = {
@@ -172,10 +174,12 @@ export class Viewer {
     this.schedule();
   }
 
-  /** The first question goes before the screen stands, and so before its height is known. */
+  /** The first question goes before the screen stands, and so before its height is known: it is no higher than the window. */
   private askFirst(): void {
-    const first = rowOf(this.slots[0]?.item);
-    if (this.total > 0) void this.load(Math.max(0, first - AHEAD_ROWS), this.ahead(first + this.pool));
+    if (this.total === 0) return;
+    const most = Math.ceil(innerHeight / ROW_PX) + AROUND_ROWS;
+    const from = this.pendingJump === null ? this.total - most : this.pendingJump - Math.ceil(most * JUMP_AT);
+    void this.load(Math.max(0, from), Math.min(this.total, from + most) - 1);
   }
 
   close(): void {
@@ -195,6 +199,11 @@ export class Viewer {
     const seen = at !== null && at >= this.top - 1 && at < this.top + this.height;
     const atEnd = this.total > 0 && this.top >= this.maxTop - 1e-6;
     this.height = height;
+    // nobody has seen yet where it is
+    if (this.pendingJump !== null && this.awaited === null) {
+      this.placeAt(this.pendingJump);
+      return;
+    }
     this.top = this.following || atEnd ? this.maxTop : Math.min(this.top, this.maxTop);
     // a card that opens above must not push the current row out of sight
     if (seen && at + 1 > this.top + height) this.top = Math.min(this.maxTop, at + 1 - height * (1 - JUMP_AT));
@@ -204,6 +213,7 @@ export class Viewer {
   /** Moves the view; moving up leaves the tail, reaching the end follows it again. */
   scrollTo(top: number): void {
     this.awaited = null;
+    this.pendingJump = null;
     const next = Math.max(0, Math.min(this.maxTop, top));
     if (next < this.top - 1e-6) this.leaveTail();
     else if (next >= this.maxTop - 1e-6 && !this.search.filter) this.following = true;
@@ -218,6 +228,7 @@ export class Viewer {
 
   follow(): void {
     this.awaited = null;
+    this.pendingJump = null;
     this.following = true;
     this.cursor = null;
     this.top = this.maxTop;
@@ -283,12 +294,16 @@ export class Viewer {
   private placeAt(target: number): void {
     this.awaited = null;
     clearTimeout(this.jumpTimer);
+    this.showAt(target);
+    this.loadMissing();
+    this.schedule();
+  }
+
+  private showAt(target: number): void {
     this.reveal(target);
     this.cursor = target;
     const wanted = Math.floor(this.display.positionOf(target) - this.height * JUMP_AT);
     this.top = Math.max(0, Math.min(this.maxTop, wanted));
-    this.loadMissing();
-    this.schedule();
   }
 
   /** Moves the current row by display positions, keeping it in view. */
@@ -553,32 +568,25 @@ export class Viewer {
 
   /** Asks for the rows on screen that are neither here nor on their way, and for little more, so that they are painted soon. */
   private loadMissing(): void {
-    if (this.slots.length === 0) return;
     const sparse = this.search.filter !== null;
-    let first = Number.MAX_SAFE_INTEGER;
-    let last = -1;
-    let asked: Stretch | null = null;
+    const wide = sparse ? MOST_SPARSE_ROWS : MOST_ROWS;
+    const apart = sparse ? wide : AHEAD_ROWS;
+    let asked: { from: number; to: number } | null = null;
     for (const slot of this.slots) {
       if (slot.item.kind !== 'row') continue;
       const row = slot.item.row;
-      first = Math.min(first, row);
-      last = Math.max(last, row);
+      this.pages.touch(row);
       const stale = slot.row?.open === true && row < this.total - 1 && sparse;
       if ((slot.row && !stale) || this.onItsWay(row)) continue;
-      if (asked && row - asked.to < AHEAD_ROWS && row - asked.from < MOST_AT_ONCE) {
-        asked.to = row + 1;
+      if (asked && row - asked.to <= apart && row - asked.from < wide) {
+        asked.to = row;
         continue;
       }
-      if (asked) void this.load(asked.from, asked.to - 1);
-      asked = { from: row, to: row + 1 };
+      if (asked) void this.load(asked.from, asked.to);
+      asked = { from: row, to: row };
     }
-    if (asked) void this.load(asked.from, sparse ? asked.to - 1 : this.ahead(asked.to));
-    if (last >= 0 && !sparse) this.pages.touch(first, last);
-  }
-
-  /** The last row to ask for when those before `to` are wanted. */
-  private ahead(to: number): number {
-    return Math.min(this.total, to + AHEAD_ROWS) - 1;
+    if (!asked) return;
+    void this.load(asked.from, sparse ? asked.to : Math.min(this.total - 1, asked.to + AHEAD_ROWS));
   }
 
   private onItsWay(row: number): boolean {

@@ -49,10 +49,12 @@ async function opened(at: { row: number } | 'tail', long = TOTAL, follow = true,
   return { host, connection, viewer, id, tail };
 }
 
+/** First row and count of each question for rows. */
 const asked = (host: FakeHost) =>
   host.requests
-    .map(({ path }) => new URL(path, 'http://x').searchParams)
-    .map((of) => [Number(of.get('from')), Number(of.get('count'))]);
+    .map(({ path }) => new URL(path, 'http://x'))
+    .filter((url) => url.pathname.endsWith('/rows'))
+    .map((url) => ['from', 'count'].map((name) => Number(url.searchParams.get(name))));
 
 const shown = (viewer: Viewer) => viewer.slots.map((slot) => (slot.item.kind === 'row' ? slot.item.row : -1));
 
@@ -106,14 +108,73 @@ describe('the viewer', () => {
     viewer.close();
   });
 
-  it('fills the screen with one question, however high it is and wherever pages begin', async () => {
-    const { host, viewer } = await opened('tail', 1_000_010, true, 0, 45);
-    expect(shown(viewer).at(-1)).toBe(1_000_009);
-    expect(asked(host)).toHaveLength(1);
-    viewer.jumpTo(500_000);
-    await eventually(() => expect(shown(viewer)).toContain(500_000));
-    expect(viewer.complete).toBe(true);
-    expect(asked(host)).toHaveLength(2);
+  it.each([
+    { height: 12, at: 'tail' as const },
+    { height: 40, at: 'tail' as const },
+    { height: 12, at: { row: 500_000 } },
+    { height: 40, at: { row: 500_000 } },
+    { height: 40, at: { row: 12 } },
+  ])(
+    'fills a screen of $height rows at $at with one question, wherever pages begin',
+    async ({ height, at }) => {
+      const { host, viewer } = await opened(at, 1_000_010, true, 0, height);
+      expect(shown(viewer)).toContain(at === 'tail' ? 1_000_009 : at.row);
+      expect(shown(viewer).length).toBeGreaterThanOrEqual(height);
+      expect(asked(host)).toHaveLength(1);
+      viewer.jumpTo(250_000);
+      await eventually(() => expect(shown(viewer)).toContain(250_000));
+      expect(viewer.complete).toBe(true);
+      expect(asked(host)).toHaveLength(2);
+      viewer.close();
+    },
+  );
+
+  it('opens at a row a third down the screen, however near to the end it is', async () => {
+    for (const height of [8, 12, 35]) {
+      for (const before of [1, 6, 10, 15, 500]) {
+        const { viewer } = await opened({ row: 10_000 - before }, 10_000, false, 0, height);
+        const at = 10_000 - before - viewer.top;
+        expect(at).toBe(Math.max(height - before, Math.ceil(height / 3)));
+        viewer.close();
+      }
+    }
+  });
+
+  it('asks for the rows of the failing line before those of folded phases above it', async () => {
+    const { host, connection } = await opened('tail');
+    host.requests.length = 0;
+    const viewer = new Viewer(new Api(host, 'here'), connection, 'one');
+    const ended = (index: number) =>
+      phase({ index, first_row: index * 2000, last_row: index * 2000 + 1999, finished_at: 1 });
+    viewer.setPhases([0, 1, 2, 3, 4].map(ended));
+    for (const index of [0, 1, 2, 3]) viewer.fold(index);
+    viewer.open({ row: 8_005 }, TOTAL, false);
+    viewer.resize(35 * ROW_PX);
+    const [from, count] = asked(host)[0]!;
+    expect(from).toBeLessThanOrEqual(8_000);
+    expect(from! + count!).toBeGreaterThan(8_025);
+    await eventually(() => expect(viewer.complete).toBe(true));
+    viewer.close();
+  });
+
+  it('keeps what a filter shows while the log grows', async () => {
+    const { host, viewer, tail } = await opened('tail');
+    const hits = Array.from({ length: 20 }, (_, i) => TOTAL - 400 * (20 - i));
+    viewer.search.q = 'x';
+    viewer.search.onlyMatches = true;
+    viewer.search.hits = { kind: 'found', matches: { total: 20, rows: hits, capped: false } as never };
+    viewer.refiltered(null);
+    await eventually(() =>
+      expect(viewer.complete && shown(viewer)).toEqual(expect.arrayContaining([hits[19]])),
+    );
+    await eventually(() => expect(viewer.complete).toBe(true));
+    host.requests.length = 0;
+    for (let i = 0; i < 60; i++) {
+      tail(TOTAL + i * 150, 150);
+      await eventually(() => expect(viewer.total).toBe(TOTAL + (i + 1) * 150));
+      expect(viewer.complete).toBe(true);
+    }
+    expect(asked(host)).toEqual([]);
     viewer.close();
   });
 
