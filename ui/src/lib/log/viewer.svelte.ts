@@ -323,6 +323,7 @@ export class Viewer {
     while (display.at(position)?.kind === 'hidden') position += step;
     const item = display.at(position);
     if (!item || item.kind !== 'row') return;
+    this.pendingJump = null;
     this.leaveTail();
     this.cursor = item.row;
     if (position < this.top) this.top = position;
