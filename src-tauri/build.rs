@@ -10,6 +10,7 @@ fn main() {
         "remote_enter",
         "remote_remove",
         "request",
+        "request_give_up",
         "live_open",
         "live_next",
         "live_send",

@@ -17,6 +17,7 @@ use tauri_plugin_window_state::{AppHandleExt as _, StateFlags};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::answers::Answers;
 use crate::connection::{Connections, remote};
 use crate::link;
 use crate::live::Lives;
@@ -59,6 +60,8 @@ pub(crate) struct Desktop {
     /// The network may be asked for other collectors.
     pub(crate) multicast: bool,
     pub(crate) lives: Lives,
+    /// What the page asked for and may give up.
+    pub(crate) answers: Answers,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) deeds: mpsc::Sender<Deed>,
     /// What the desk is told of the connections' fleets, and that one of them stands differently.
@@ -131,6 +134,7 @@ impl Desktop {
                     if load.event() == tauri::webview::PageLoadEvent::Started {
                         desktop.page.lock().listens = false;
                         desktop.lives.close_all();
+                        desktop.answers.give_up_all();
                     }
                 })
                 .build()?;
@@ -235,6 +239,7 @@ impl Desktop {
         self.keep_window_state();
         self.leave.cancel();
         self.lives.close_all();
+        self.answers.give_up_all();
         match tokio::time::timeout(LEAVING, self.supervisor.shutdown()).await {
             Ok(None) => tracing::info!(
                 took_ms = since.elapsed().as_millis(),

@@ -127,6 +127,7 @@ pub(crate) struct Response {
     base64: bool,
 }
 
+/// `number`: of the page's, where it may give the answer up ([`request_give_up`]).
 #[tauri::command]
 pub(crate) async fn request(
     desktop: State<'_, Desktop>,
@@ -135,6 +136,7 @@ pub(crate) async fn request(
     path: String,
     headers: Option<BTreeMap<String, String>>,
     body: Option<String>,
+    number: Option<u32>,
 ) -> Reply<Response> {
     let connection = desktop.connections.get(&connection)?;
     if let Some(deployment) = deployment_in(&path) {
@@ -142,7 +144,19 @@ pub(crate) async fn request(
         desktop.did(Deed::Saw(which));
     }
     let ask = http::Ask { method, path, headers: headers.unwrap_or_default(), body };
-    Ok(http::fetch(&connection, ask).await?.into())
+    let answer = http::fetch(&connection, ask);
+    let answer = match number {
+        Some(number) => desktop.answers.wait(number, answer).await,
+        None => Some(answer.await),
+    };
+    let nobody_waits = || Refusal::local("given_up", "nobody waits for this answer any more");
+    Ok(answer.ok_or_else(nobody_waits)??.into())
+}
+
+/// Nobody waits for the answer with this number any more.
+#[tauri::command]
+pub(crate) fn request_give_up(desktop: State<'_, Desktop>, number: u32) {
+    desktop.answers.give_up(number);
 }
 
 impl From<http::Answer> for Response {

@@ -9,6 +9,7 @@
 
 #![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
+mod answers;
 mod autostart;
 mod cli;
 mod clock;
@@ -115,6 +116,7 @@ fn run(args: Args) -> Result<ExitCode> {
             ipc::remote_enter,
             ipc::remote_remove,
             ipc::request,
+            ipc::request_give_up,
             ipc::live_open,
             ipc::live_next,
             ipc::live_send,
@@ -177,6 +179,7 @@ fn set_up(app: &AppHandle, args: &Args, places: Places) -> Result<()> {
         told_to_listen: args.listen,
         multicast: !args.no_multicast,
         lives: live::Lives::default(),
+        answers: answers::Answers::default(),
         view: see_view.clone(),
         deeds,
         news: news.clone(),

@@ -1,6 +1,6 @@
 // Starts the real collector and real agents for the browser tests, and stops what it started.
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -137,7 +137,24 @@ export class Stage {
     const timer = setTimeout(() => this.children.forEach((child) => child.kill('SIGKILL')), 5000);
     await Promise.all(gone);
     clearTimeout(timer);
-    // what a stopped program leaves open may still write for a moment
-    rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    this.endRuns();
+    // one that was just killed may have written between the look into a directory and its removal, and `maxRetries`
+    // does not look again
+    await until(`${this.dir} is removed`, () => {
+      rmSync(this.dir, { recursive: true, force: true });
+      return true;
+    });
+  }
+
+  /** Runs outlive the daemon that began them, and deliver after it: here nobody waits for that. */
+  endRuns() {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        if (words.some((word) => word.startsWith(this.dir))) process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // it has ended by itself
+      }
+    }
   }
 }

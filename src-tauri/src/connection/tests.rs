@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::http::{Ask, download, fetch, upload};
 use super::socket::Received;
 use super::*;
+use crate::answers::Answers;
 use crate::live::Lives;
 use crate::supervisor::{Server, StartFailure};
 
@@ -25,6 +27,8 @@ enum Answer {
     /// Says back the head and the length of the body that came.
     Taken,
     Echo,
+    /// Never: says that it was asked, and that nobody waits any more.
+    Never(mpsc::UnboundedSender<&'static str>),
     /// A WebSocket that says so much, as fast as it is taken, and tells how many messages went out.
     Flood {
         messages: usize,
@@ -110,6 +114,11 @@ async fn answer(answer: Answer, mut far: DuplexStream) {
                 .await;
             let _ = far.write_all(&vec![b'x'; size]).await;
         }
+        Answer::Never(says) => {
+            says.send("asked").unwrap();
+            let _ = far.read_u8().await.unwrap_err();
+            says.send("left").unwrap();
+        }
         Answer::Echo | Answer::Flood { .. } => {}
     }
 }
@@ -160,6 +169,21 @@ async fn a_stream_that_ends_at_once_is_an_error_that_may_pass() {
     let connection = connection(Answer::Bytes(Vec::new())).await;
     let error = fetch(&connection, Ask::get("/api/v1/info")).await.unwrap_err();
     assert!(error.retryable() && error.code() == "broken", "{error:?}");
+}
+
+#[tokio::test]
+async fn the_collector_is_left_when_an_answer_is_given_up() {
+    let (says, mut said) = mpsc::unbounded_channel();
+    let connection = connection(Answer::Never(says)).await;
+    let answers = Answers::default();
+    let waits = answers.wait(3, fetch(&connection, Ask::get("/api/v1/x")));
+    let gives_up = async {
+        assert_eq!(said.recv().await, Some("asked"));
+        answers.give_up(3);
+    };
+    let (came, ()) = tokio::join!(waits, gives_up);
+    assert!(came.is_none(), "{came:?}");
+    assert_eq!(said.recv().await, Some("left"));
 }
 
 #[tokio::test]

@@ -117,6 +117,9 @@ export class FakeHost implements Host {
   async request(_connection: string, request: HostRequest): Promise<HostResponse> {
     this.requests.push(request);
     const { status = 200, body } = this.answer(request);
+    // an answer takes a while, and may be given up meanwhile
+    await Promise.resolve();
+    request.signal?.throwIfAborted();
     return { status, headers: {}, body: JSON.stringify(body) };
   }
 

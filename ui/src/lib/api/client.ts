@@ -154,16 +154,27 @@ export class Api {
     return this.get(withQuery(at(id, '/marks'), { buckets }));
   }
 
-  find(id: string, query: Query, from: number, direction: 'next' | 'previous'): Promise<Found> {
-    return this.get(withQuery(at(id, '/find'), { ...query, from, direction }));
+  find(
+    id: string,
+    query: Query,
+    from: number,
+    direction: 'next' | 'previous',
+    signal?: AbortSignal,
+  ): Promise<Found> {
+    return this.get(withQuery(at(id, '/find'), { ...query, from, direction }), signal);
   }
 
   /**
    * With `buckets` the answer also says where in the log all matches are, beyond those it lists; `from` is the first row that is
-   * looked at.
+   * looked at. Both this and `find` may take a second in a long log: an aborted `signal` ends them.
    */
-  matches(id: string, query: Query, buckets?: number, from?: number): Promise<FoundMatches> {
-    return this.get(withQuery(at(id, '/matches'), { ...query, buckets, from }));
+  matches(
+    id: string,
+    query: Query,
+    { buckets, from }: { buckets?: number | undefined; from?: number | undefined },
+    signal?: AbortSignal,
+  ): Promise<FoundMatches> {
+    return this.get(withQuery(at(id, '/matches'), { ...query, buckets, from }), signal);
   }
 
   /** `before` is the `next` of the page before; `tz` minutes east of UTC for dates in the query. */
@@ -416,8 +427,8 @@ export class Api {
     return this.call({ method, path, headers, body: JSON.stringify(body) });
   }
 
-  private get<T>(path: string): Promise<T> {
-    return this.call<T>({ method: 'GET', path });
+  private get<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return this.call<T>({ method: 'GET', path, signal });
   }
 
   private async call<T>(request: HostRequest): Promise<T> {

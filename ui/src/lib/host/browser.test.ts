@@ -73,6 +73,22 @@ describe('requests', () => {
     );
   });
 
+  it('end when nobody waits any more', async () => {
+    vi.spyOn(globalThis, 'fetch').mockImplementation(
+      (_, init) =>
+        new Promise((_, reject) =>
+          init!.signal!.addEventListener('abort', () => reject(new DOMException('ended', 'AbortError'))),
+        ),
+    );
+    const host = new BrowserHost('http://collector.test', sessionStorage);
+    const waiting = new AbortController();
+    const asked = host.request('here', { method: 'GET', path: '/api/v1/info', signal: waiting.signal });
+    waiting.abort('another is looked for');
+    await expect(asked).rejects.toBe('another is looked for');
+    const again = host.request('here', { method: 'GET', path: '/api/v1/info', signal: waiting.signal });
+    await expect(again).rejects.toBe('another is looked for');
+  });
+
   it('say refused when no ticket is sold for the token', async () => {
     vi.spyOn(globalThis, 'fetch').mockResolvedValue(new Response('{}', { status: 401 }));
     const host = new BrowserHost('http://collector.test', sessionStorage);

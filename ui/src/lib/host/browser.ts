@@ -150,6 +150,12 @@ export class BrowserHost implements Host {
     if (token) headers['authorization'] = `Bearer ${token}`;
     let answer: Response;
     let body: string;
+    const { signal } = request;
+    signal?.throwIfAborted();
+    const ending = new AbortController();
+    const end = (): void => ending.abort();
+    signal?.addEventListener('abort', end);
+    const timer = setTimeout(end, timeoutMs);
     try {
       answer = await fetch(this.origin + request.path, {
         method: request.method,
@@ -157,11 +163,15 @@ export class BrowserHost implements Host {
         body: sent,
         cache: 'no-store',
         credentials: 'omit',
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: ending.signal,
       });
       body = await answer.text();
     } catch (cause) {
+      signal?.throwIfAborted();
       throw new HostUnreachable('the collector did not answer', { cause });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
     }
     return { status: answer.status, headers: Object.fromEntries(answer.headers), body };
   }

@@ -128,15 +128,32 @@ export class TauriHost implements Host {
     return invoke<Connection[]>('connections');
   }
 
+  /** Of the answers that may be given up, the last. */
+  private numbered = 0;
+
   async request(connection: string, request: HostRequest): Promise<HostResponse> {
-    const answer = await told<ShellResponse>('request', {
+    const { signal } = request;
+    signal?.throwIfAborted();
+    const number = signal ? ++this.numbered : null;
+    const answer = told<ShellResponse>('request', {
       connection,
       method: request.method,
       path: request.path,
       headers: request.headers ?? {},
       body: request.body ?? null,
+      number,
     });
-    return readable(answer);
+    if (!signal) return readable(await answer);
+    const giveUp = (): void => void invoke('request_give_up', { number }).catch(() => undefined);
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      return readable(await answer);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw cause;
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
   }
 
   enter(connection: string, login: Login): Promise<void> {

@@ -59,6 +59,8 @@ export interface HostRequest {
   path: string;
   headers?: Record<string, string>;
   body?: string;
+  /** Aborted when nobody waits for the answer any more: the promise rejects with its reason, and the collector need not go on. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface HostResponse {

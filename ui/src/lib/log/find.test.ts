@@ -97,6 +97,38 @@ describe('finding in one log', () => {
     }
   });
 
+  it('gives up what is not wanted any more, and says nothing of it', async () => {
+    const { host, search } = searching();
+    search.grew(10);
+    const until = (count: number) => vi.waitFor(() => expect(host.requests).toHaveLength(count));
+    // the answers stay out
+    const waiting: AbortSignal[] = [];
+    host.request = (_, request) => {
+      host.requests.push(request);
+      waiting.push(request.signal!);
+      return new Promise((_, reject) =>
+        request.signal!.addEventListener('abort', () => reject(request.signal!.reason as Error)),
+      );
+    };
+    search.q = 'disk';
+    search.changed();
+    await until(1);
+    expect(waiting[0]!.aborted).toBe(false);
+    search.q = 'disk full';
+    search.changed();
+    expect(waiting[0]!.aborted).toBe(true);
+    await until(2);
+    expect(search.hits.kind).toBe('searching');
+    // a log that grows meanwhile waits for its turn
+    search.grew(20);
+    expect(waiting[1]!.aborted).toBe(false);
+    search.close();
+    expect(waiting[1]!.aborted).toBe(true);
+    await Promise.resolve();
+    expect(search.hits.kind).toBe('searching');
+    expect(host.requests).toHaveLength(2);
+  });
+
   it('is as it was otherwise', () => {
     const { search } = searching();
     search.q = 'a.c';

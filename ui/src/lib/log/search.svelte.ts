@@ -61,12 +61,13 @@ export class Search {
   private qBefore = '';
   private timer: ReturnType<typeof setTimeout> | undefined;
   private generation = 0;
+  /** Ends what is being asked, once nobody waits for its answer. */
+  private asking: AbortController | null = null;
   private searchedTotal = -1;
   /** What the last search of this generation found, to look only at later rows in the next one. */
   private before: { generation: number; hits: FoundMatches | null; levels: FoundMatches | null } | null =
     null;
   private total = 0;
-  private running = false;
   private tookMs = 0;
 
   constructor(
@@ -80,7 +81,7 @@ export class Search {
 
   /** Something about the query changed: ask again, behind a letter that is typed only when none follows. */
   changed(): void {
-    this.generation++;
+    this.giveUp();
     const typing = Math.abs(this.q.length - this.qBefore.length) === 1;
     this.qBefore = this.q;
     if (this.q === '') {
@@ -94,7 +95,7 @@ export class Search {
   /** The log grew (or was first known). */
   grew(total: number): void {
     this.total = total;
-    if (this.active && !this.running && this.timer === undefined && total !== this.searchedTotal) {
+    if (this.active && this.asking === null && this.timer === undefined && total !== this.searchedTotal) {
       this.later(Math.max(REFRESH_MS, this.tookMs * 3));
     }
   }
@@ -118,7 +119,14 @@ export class Search {
 
   close(): void {
     clearTimeout(this.timer);
+    this.giveUp();
+  }
+
+  /** What is being looked for is not wanted any more. */
+  private giveUp(): void {
     this.generation++;
+    this.asking?.abort();
+    this.asking = null;
   }
 
   private later(ms: number): void {
@@ -130,11 +138,20 @@ export class Search {
   }
 
   /** All that matches: what is known, and what is found in what came since. */
-  private async found(query: Query, before: FoundMatches | null, buckets?: number): Promise<FoundMatches> {
+  private async found(
+    query: Query,
+    before: FoundMatches | null,
+    buckets: number | undefined,
+    signal: AbortSignal,
+  ): Promise<FoundMatches> {
     // Places of many small searches are put in order by a whole one now and then.
-    if (!before || before.buckets.length > 3 * BUCKETS) return this.api.matches(this.id, query, buckets);
-    const later = await this.api.matches(this.id, query, buckets, nextFrom(before));
-    return together(before, later);
+    if (!before || before.buckets.length > 3 * BUCKETS) {
+      return this.api.matches(this.id, query, { buckets }, signal);
+    }
+    return together(
+      before,
+      await this.api.matches(this.id, query, { buckets, from: nextFrom(before) }, signal),
+    );
   }
 
   private async run(): Promise<void> {
@@ -142,15 +159,16 @@ export class Search {
     const generation = this.generation;
     const total = this.total;
     const started = performance.now();
-    this.running = true;
+    const asking = (this.asking = new AbortController());
+    const { signal } = asking;
     try {
       // In the search language times may be counted from now: all is looked at again.
       const before = this.before?.generation === generation && !this.language ? this.before : null;
       const [hits, levels] = await Promise.all([
-        this.q === '' ? null : this.found(this.query(), before?.hits ?? null, BUCKETS),
+        this.q === '' ? null : this.found(this.query(), before?.hits ?? null, BUCKETS, signal),
         this.level === 'all' || (this.onlyMatches && this.q !== '')
           ? null
-          : this.found({ level: this.level }, before?.levels ?? null),
+          : this.found({ level: this.level }, before?.levels ?? null, undefined, signal),
       ]);
       if (generation !== this.generation) return;
       this.before = { generation, hits, levels };
@@ -163,9 +181,11 @@ export class Search {
       this.hits = { kind: 'failed', message };
       this.searchedTotal = total;
     } finally {
-      this.running = false;
-      this.tookMs = performance.now() - started;
-      if (generation === this.generation) this.grew(this.total);
+      if (this.asking === asking) {
+        this.asking = null;
+        this.tookMs = performance.now() - started;
+        this.grew(this.total);
+      }
     }
   }
 }

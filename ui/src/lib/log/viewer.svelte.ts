@@ -119,7 +119,8 @@ export class Viewer {
   private sentWindow = { from: -1, follow: false };
   private readonly loading: Loading[] = [];
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
-  private closed = false;
+  /** Aborted when nobody looks at this log any more. */
+  private readonly leaving = new AbortController();
   private pendingJump: number | null = null;
   /** The row that was jumped to and has not come yet. */
   private awaited: number | null = null;
@@ -183,7 +184,7 @@ export class Viewer {
   }
 
   close(): void {
-    this.closed = true;
+    this.leaving.abort();
     this.subscription?.close();
     this.search.close();
     clearTimeout(this.moveTimer);
@@ -393,6 +394,10 @@ export class Viewer {
     this.schedule();
   }
 
+  private get closed(): boolean {
+    return this.leaving.signal.aborted;
+  }
+
   phaseAt(row: number): Phase | null {
     let found: Phase | null = null;
     for (const phase of this.phases) {
@@ -414,8 +419,12 @@ export class Viewer {
     const here = this.cursor ?? (this.following ? this.total : this.topRow);
     const from = direction === 'next' ? here + (this.cursor === null && !this.following ? 0 : 1) : here - 1;
     const wrapFrom = from < 0 ? this.total - 1 : from >= this.total ? 0 : from;
-    const found = await this.api.find(this.id, query, wrapFrom, direction);
-    if (this.closed) return;
+    const finding = this.api.find(this.id, query, wrapFrom, direction, this.leaving.signal);
+    const found = await finding.catch((cause: unknown) => {
+      if (this.closed) return null;
+      throw cause;
+    });
+    if (found === null || this.closed) return;
     if (found.row === null) {
       this.said = none;
       return;
