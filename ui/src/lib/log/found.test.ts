@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { FoundMatches } from '../api/types';
-import { nextFrom, together } from './found';
+import { nearest, nextFrom, together } from './found';
 
 /** What a search over rows `from..until` of a log finds in which every row that `matches` says matches. */
 function search(matches: (row: number) => boolean, from: number, until: number): FoundMatches {
@@ -50,5 +50,45 @@ describe('what was found, and what was found since', () => {
       rows: [9],
       last: 9,
     });
+  });
+});
+
+describe('the nearest match', () => {
+  const told = (all: number[], from: number, direction: 'next' | 'previous') => {
+    const near = direction === 'next' ? all.find((row) => row >= from) : all.findLast((row) => row <= from);
+    const round = direction === 'next' ? all[0] : all.at(-1);
+    return near === undefined
+      ? { row: round ?? null, wrapped: round !== undefined }
+      : { row: near, wrapped: false };
+  };
+
+  it.each([
+    ['few', (row: number) => row % 7 === 3, 19_000],
+    ['more than are listed', (row: number) => row % 2 === 0, 10_010],
+    ['none', () => false, 0],
+    ['all', () => true, 10_000],
+  ])('is what a look at the whole log tells, or is not known: %s', (_, matches, known) => {
+    // the last row was open, and is another one now
+    const now = (row: number) => (row === 29_999 ? !matches(row) : matches(row));
+    for (const [until, total] of [
+      [30_000, 30_000],
+      [30_000, 30_005],
+      [20_000, 30_000],
+    ] as const) {
+      const still = total === until ? matches : now;
+      const rows = Array.from({ length: total }, (_, row) => row).filter(still);
+      const found = search(matches, 0, until);
+      let answered = 0;
+      for (const direction of ['next', 'previous'] as const) {
+        for (let from = 0; from < total; from += 97) {
+          const near = nearest(found, total, from, direction);
+          if (near === null) continue;
+          answered++;
+          expect(near).toEqual(told(rows, from, direction));
+        }
+      }
+      // what is listed is told without asking
+      expect(answered).toBeGreaterThanOrEqual(Math.floor(known / 97));
+    }
   });
 });

@@ -4,7 +4,7 @@
  * A log only grows at its end, so whoever searched it once asks for later rows only. Its last row may have been open when it
  * was searched: that one is looked at again.
  */
-import type { FoundMatches } from '../api/types';
+import type { Found, FoundMatches } from '../api/types';
 
 /** Rows that an answer lists at most. */
 const LISTED = 10_000;
@@ -31,4 +31,27 @@ export function together(before: FoundMatches, later: FoundMatches): FoundMatche
     scanned_rows: later.scanned_rows,
     buckets: before.buckets.concat(later.buckets),
   };
+}
+
+/**
+ * The nearest match from row `from` on (or up to it), as the collector would tell it of a log of `total` rows; null where what was
+ * found does not say.
+ */
+export function nearest(
+  found: FoundMatches,
+  total: number,
+  from: number,
+  direction: 'next' | 'previous',
+): Found | null {
+  const { rows } = found;
+  const whole = !found.capped && found.until === total;
+  // Of rows behind this one nothing is known; the last that was looked at may have been open.
+  const until = whole ? total : found.capped ? (rows.at(-1) ?? -1) + 1 : nextFrom(found);
+  const next = direction === 'next';
+  if (!next && from >= until) return null;
+  const near = next ? rows.find((row) => row >= from) : rows.findLast((row) => row <= from);
+  if (near !== undefined && near < until) return { row: near, wrapped: false };
+  if (!whole) return null;
+  const round = next ? rows[0] : rows.at(-1);
+  return { row: round ?? null, wrapped: round !== undefined };
 }

@@ -79,6 +79,11 @@ export class Search {
     return this.q !== '' || this.level !== 'all';
   }
 
+  /** What this query found; null until it has, while what an earlier one found is still shown. */
+  get known(): FoundMatches | null {
+    return this.before?.generation === this.generation ? this.before.hits : null;
+  }
+
   /** Something about the query changed: ask again, behind a letter that is typed only when none follows. */
   changed(): void {
     this.giveUp();

@@ -11,10 +11,11 @@
  * whatever arrives, until they are at the end again.
  */
 import type { Api } from '../api/client';
-import type { Phase, Row, WindowDelta, WindowSnapshot } from '../api/types';
+import type { FoundMatches, Phase, Query, Row, WindowDelta, WindowSnapshot } from '../api/types';
 import type { LiveConnection, Subscription } from '../connection/connection.svelte';
 import { t } from '../shared/strings';
 import { FilteredDisplay, FoldedDisplay, type Display, type Item, type Stretch } from './display';
+import { nearest } from './found';
 import { NodesInTurn } from './nodes';
 import { Pages } from './pages';
 import { Search } from './search.svelte';
@@ -410,21 +411,27 @@ export class Viewer {
     return this.pages.get(row);
   }
 
-  /** Goes to the next or previous row the collector finds, and says when it went around the end. */
+  /**
+   * Goes to the next or previous row the collector finds, and says when it went around the end. The collector is asked where `known`,
+   * all that this query found, does not tell.
+   */
   async findFrom(
-    query: Parameters<Api['find']>[1],
+    query: Query,
     direction: 'next' | 'previous',
     none: string,
+    known: FoundMatches | null = null,
   ): Promise<void> {
     const here = this.cursor ?? (this.following ? this.total : this.topRow);
     const from = direction === 'next' ? here + (this.cursor === null && !this.following ? 0 : 1) : here - 1;
     const wrapFrom = from < 0 ? this.total - 1 : from >= this.total ? 0 : from;
-    const finding = this.api.find(this.id, query, wrapFrom, direction, this.leaving.signal);
-    const found = await finding.catch((cause: unknown) => {
-      if (this.closed) return null;
+    let found = known && nearest(known, this.total, wrapFrom, direction);
+    try {
+      found ??= await this.api.find(this.id, query, wrapFrom, direction, this.leaving.signal);
+    } catch (cause) {
+      if (this.closed) return;
       throw cause;
-    });
-    if (found === null || this.closed) return;
+    }
+    if (this.closed) return;
     if (found.row === null) {
       this.said = none;
       return;

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { FakeHost, phase, row } from '../../test/fixtures';
 import { Api } from '../api/client';
 import { LiveConnection } from '../connection/connection.svelte';
+import { t } from '../shared/strings';
 import { ROW_END } from './selection.svelte';
 import { ROW_PX, Viewer } from './viewer.svelte';
 
@@ -417,5 +418,38 @@ describe('the viewer', () => {
     await viewer.findFrom({ level: 'error' }, 'next', 'nothing');
     expect(viewer.cursor).toBe(777);
     viewer.close();
+  });
+
+  it('goes at each press to the next of the matches that are known, without asking', async () => {
+    const { host, viewer } = await opened({ row: 10 });
+    const known = {
+      ...{ total: 3, rows: [40, 50_000, 60_000], capped: false, until: viewer.total },
+      ...{ last: 60_000, scanned_rows: viewer.total, buckets: [] },
+    };
+    const pressed = Array.from({ length: 3 }, () => viewer.findFrom({ q: 'disk' }, 'next', 'nothing', known));
+    await Promise.all(pressed);
+    expect(viewer.cursor).toBe(60_000);
+    await viewer.findFrom({ q: 'disk' }, 'next', 'nothing', known);
+    expect(viewer.cursor).toBe(40);
+    expect(viewer.said).toBe(t.log.wrappedTop);
+    await viewer.findFrom({ q: 'disk' }, 'previous', 'nothing', known);
+    expect(viewer.cursor).toBe(60_000);
+    expect(host.requests.filter((request) => request.path.includes('/find?'))).toEqual([]);
+    // what came since is the collector's to tell
+    await viewer.findFrom({ q: 'disk' }, 'next', 'nothing', { ...known, until: viewer.total - 5 });
+    expect(viewer.cursor).toBe(777);
+    viewer.close();
+  });
+
+  it('is not told of what it looked for once it is closed', async () => {
+    const { host, viewer } = await opened('tail');
+    host.request = (_, request) =>
+      new Promise((_, reject) =>
+        request.signal!.addEventListener('abort', () => reject(request.signal!.reason as Error)),
+      );
+    const finding = viewer.findFrom({ level: 'error' }, 'next', 'nothing');
+    viewer.close();
+    await finding;
+    expect(viewer.said).toBe('');
   });
 });
