@@ -1,7 +1,7 @@
 //! Answers that the page waits for and may stop waiting for: what is asked then ends, here and in the collector.
 //!
 //! The page numbers them. Giving one up may overtake asking for it, so a number that is not known is kept as given up, up to
-//! [`EARLY`] of them. A page that is loaded anew numbers anew ([`Answers::give_up_all`]).
+//! [`EARLY`] of them. A page that is loaded anew begins at another number ([`Answers::give_up_all`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -239,7 +239,6 @@ impl Desktop {
         self.keep_window_state();
         self.leave.cancel();
         self.lives.close_all();
-        self.answers.give_up_all();
         match tokio::time::timeout(LEAVING, self.supervisor.shutdown()).await {
             Ok(None) => tracing::info!(
                 took_ms = since.elapsed().as_millis(),

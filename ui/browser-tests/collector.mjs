@@ -137,10 +137,10 @@ export class Stage {
     const timer = setTimeout(() => this.children.forEach((child) => child.kill('SIGKILL')), 5000);
     await Promise.all(gone);
     clearTimeout(timer);
-    this.endRuns();
     // one that was just killed may have written between the look into a directory and its removal, and `maxRetries`
     // does not look again
     await until(`${this.dir} is removed`, () => {
+      this.endRuns();
       rmSync(this.dir, { recursive: true, force: true });
       return true;
     });

@@ -75,6 +75,7 @@ function install(shell) {
     connections: async () => shell.connections,
     ready: async () => null,
     request: ask,
+    request_give_up: async () => null,
     live_open: open,
     live_next: receive,
     live_send: async ({ live, text }) => lives.get(live).socket.send(text),

@@ -70,11 +70,16 @@ pub(crate) fn run(args: &Args, dir: &Path, report: &mut Report) -> Result<()> {
     let part = |of: fn(&Came) -> u64| {
         let within = from..until;
         let lines = came.iter().filter(|line| within.contains(&line.printed_us));
-        Spread::of(lines.map(|line| of(line) as f64 / 1e3).collect()).at(0.5)
+        Spread::of(lines.map(|line| of(line) as f64 / 1e3).collect())
     };
-    report.add(Figure::new("latency: until the agent has read it, p50", part(|c| c.read_us), "ms"));
-    let received = part(|c| c.received_us);
-    report.add(Figure::new("latency: until the collector has received it, p50", received, "ms"));
+    for (what, part) in [
+        ("the agent has read it", part(|line| line.read_us)),
+        ("the collector has received it", part(|line| line.received_us)),
+    ] {
+        for (name, at) in [("p50", 0.5), ("p99", 0.99)] {
+            report.add(Figure::new(format!("latency: until {what}, {name}"), part.at(at), "ms"));
+        }
+    }
     report.add(Figure::new("latency: slowest line", of(1.0), "ms"));
     report.add(Figure::new("latency: lines a second", fewest / args.seconds as f64, "/s"));
     Ok(())

@@ -128,8 +128,8 @@ export class TauriHost implements Host {
     return invoke<Connection[]>('connections');
   }
 
-  /** Of the answers that may be given up, the last. */
-  private numbered = 0;
+  /** Of the answers that may be given up, the last. What a page before this one gave up has another number. */
+  private numbered = crypto.getRandomValues(new Uint16Array(1))[0]! << 14;
 
   async request(connection: string, request: HostRequest): Promise<HostResponse> {
     const { signal } = request;
@@ -147,7 +147,9 @@ export class TauriHost implements Host {
     const giveUp = (): void => void invoke('request_give_up', { number }).catch(() => undefined);
     signal.addEventListener('abort', giveUp, { once: true });
     try {
-      return readable(await answer);
+      const come = readable(await answer);
+      signal.throwIfAborted();
+      return come;
     } catch (cause) {
       signal.throwIfAborted();
       throw cause;

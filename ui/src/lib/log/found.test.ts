@@ -54,41 +54,45 @@ describe('what was found, and what was found since', () => {
 });
 
 describe('the nearest match', () => {
-  const told = (all: number[], from: number, direction: 'next' | 'previous') => {
-    const near = direction === 'next' ? all.find((row) => row >= from) : all.findLast((row) => row <= from);
-    const round = direction === 'next' ? all[0] : all.at(-1);
-    return near === undefined
-      ? { row: round ?? null, wrapped: round !== undefined }
-      : { row: near, wrapped: false };
-  };
+  const told = (all: number[], from: number, direction: 'next' | 'previous') =>
+    direction === 'next' ? all.find((row) => row >= from) : all.findLast((row) => row <= from);
 
-  it.each([
-    ['few', (row: number) => row % 7 === 3, 19_000],
-    ['more than are listed', (row: number) => row % 2 === 0, 10_010],
-    ['none', () => false, 0],
-    ['all', () => true, 10_000],
-  ])('is what a look at the whole log tells, or is not known: %s', (_, matches, known) => {
-    // the last row was open, and is another one now
-    const now = (row: number) => (row === 29_999 ? !matches(row) : matches(row));
-    for (const [until, total] of [
-      [30_000, 30_000],
-      [30_000, 30_005],
-      [20_000, 30_000],
-    ] as const) {
-      const still = total === until ? matches : now;
-      const rows = Array.from({ length: total }, (_, row) => row).filter(still);
-      const found = search(matches, 0, until);
-      let answered = 0;
-      for (const direction of ['next', 'previous'] as const) {
-        for (let from = 0; from < total; from += 97) {
-          const near = nearest(found, total, from, direction);
-          if (near === null) continue;
-          answered++;
-          expect(near).toEqual(told(rows, from, direction));
+  it('is what a look at the whole log tells, wherever it is told: every small log', () => {
+    const answered = { next: 0, previous: 0 };
+    for (let until = 0; until <= 6; until++) {
+      for (let bits = 0; bits < 1 << 8; bits++) {
+        const found = search((row) => (bits & (1 << row)) !== 0, 0, until);
+        // the last row that was searched was open, and is another one now
+        const now = bits ^ (until > 0 ? 1 << (until - 1) : 0);
+        for (const still of [bits, now]) {
+          const all = Array.from({ length: 8 }, (_, row) => row).filter((row) => (still & (1 << row)) !== 0);
+          for (const direction of ['next', 'previous'] as const) {
+            for (let from = 0; from < 8; from++) {
+              const near = nearest(found, from, direction);
+              if (near === null) continue;
+              answered[direction]++;
+              expect(near).toEqual({ row: told(all, from, direction), wrapped: false });
+            }
+          }
         }
       }
-      // what is listed is told without asking
-      expect(answered).toBeGreaterThanOrEqual(Math.floor(known / 97));
     }
+    expect(answered.next).toBeGreaterThan(1000);
+    expect(answered.previous).toBeGreaterThan(1000);
+  });
+
+  it('is told among those that are listed of many, and not beyond', () => {
+    const found = search((row) => row % 2 === 0, 0, 30_000);
+    expect(found.rows.at(-1)).toBe(19_998);
+    expect(nearest(found, 19_997, 'next')).toEqual({ row: 19_998, wrapped: false });
+    expect(nearest(found, 19_998, 'previous')).toEqual({ row: 19_998, wrapped: false });
+    expect(nearest(found, 19_999, 'next')).toBeNull();
+    expect(nearest(found, 19_999, 'previous')).toBeNull();
+    const few = search((row) => row === 7, 0, 30_000);
+    expect(nearest(few, 29_998, 'previous')).toEqual({ row: 7, wrapped: false });
+    // around the end the collector looks
+    expect(nearest(few, 29_999, 'previous')).toBeNull();
+    expect(nearest(few, 8, 'next')).toBeNull();
+    expect(nearest(few, 6, 'previous')).toBeNull();
   });
 });

@@ -34,24 +34,14 @@ export function together(before: FoundMatches, later: FoundMatches): FoundMatche
 }
 
 /**
- * The nearest match from row `from` on (or up to it), as the collector would tell it of a log of `total` rows; null where what was
- * found does not say.
+ * The nearest match from row `from` on (or up to it), as the collector would tell it; null where what was found does not say, as beyond
+ * the first and the last of them.
  */
-export function nearest(
-  found: FoundMatches,
-  total: number,
-  from: number,
-  direction: 'next' | 'previous',
-): Found | null {
+export function nearest(found: FoundMatches, from: number, direction: 'next' | 'previous'): Found | null {
   const { rows } = found;
-  const whole = !found.capped && found.until === total;
-  // Of rows behind this one nothing is known; the last that was looked at may have been open.
-  const until = whole ? total : found.capped ? (rows.at(-1) ?? -1) + 1 : nextFrom(found);
-  const next = direction === 'next';
-  if (!next && from >= until) return null;
-  const near = next ? rows.find((row) => row >= from) : rows.findLast((row) => row <= from);
-  if (near !== undefined && near < until) return { row: near, wrapped: false };
-  if (!whole) return null;
-  const round = next ? rows[0] : rows.at(-1);
-  return { row: round ?? null, wrapped: round !== undefined };
+  // Of rows from here on nothing is known; the last that was looked at may have been open.
+  const until = found.capped ? (rows.at(-1) ?? -1) + 1 : nextFrom(found);
+  if (from >= until) return null;
+  const row = direction === 'next' ? rows.find((row) => row >= from) : rows.findLast((row) => row <= from);
+  return row !== undefined && row < until ? { row, wrapped: false } : null;
 }

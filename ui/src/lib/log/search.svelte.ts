@@ -73,15 +73,25 @@ export class Search {
   constructor(
     private readonly api: Api,
     private readonly id: string,
+    /** Another thing is looked for. */
+    private readonly turns: () => void = () => undefined,
   ) {}
 
   get active(): boolean {
     return this.q !== '' || this.level !== 'all';
   }
 
-  /** What this query found; null until it has, while what an earlier one found is still shown. */
+  /**
+   * What this query found; null until it has, while what an earlier one found is still shown. In the search language times may be
+   * counted from now: what was found says little of what is.
+   */
   get known(): FoundMatches | null {
-    return this.before?.generation === this.generation ? this.before.hits : null;
+    return this.before?.generation === this.generation && !this.language ? this.before.hits : null;
+  }
+
+  /** What was found is of another log: it is looked for anew. */
+  forget(): void {
+    this.before = null;
   }
 
   /** Something about the query changed: ask again, behind a letter that is typed only when none follows. */
@@ -129,6 +139,7 @@ export class Search {
 
   /** What is being looked for is not wanted any more. */
   private giveUp(): void {
+    this.turns();
     this.generation++;
     this.asking?.abort();
     this.asking = null;

@@ -11,7 +11,7 @@
  * whatever arrives, until they are at the end again.
  */
 import type { Api } from '../api/client';
-import type { FoundMatches, Phase, Query, Row, WindowDelta, WindowSnapshot } from '../api/types';
+import type { Found, FoundMatches, Phase, Query, Row, WindowDelta, WindowSnapshot } from '../api/types';
 import type { LiveConnection, Subscription } from '../connection/connection.svelte';
 import { t } from '../shared/strings';
 import { FilteredDisplay, FoldedDisplay, type Display, type Item, type Stretch } from './display';
@@ -120,8 +120,9 @@ export class Viewer {
   private sentWindow = { from: -1, follow: false };
   private readonly loading: Loading[] = [];
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Aborted when nobody looks at this log any more. */
-  private readonly leaving = new AbortController();
+  private closed = false;
+  /** The match that the collector is asked for, until it has answered or the operator is elsewhere. */
+  private seeking: { asked: string; ending: AbortController } | null = null;
   private pendingJump: number | null = null;
   /** The row that was jumped to and has not come yet. */
   private awaited: number | null = null;
@@ -133,7 +134,7 @@ export class Viewer {
     private readonly connection: LiveConnection,
     readonly id: string,
   ) {
-    this.search = new Search(api, id);
+    this.search = new Search(api, id, () => this.stopSeeking());
   }
 
   /** Begins at the tail, or at a row. `total` is what the summary said, to paint before the snapshot. */
@@ -161,7 +162,10 @@ export class Viewer {
     this.askFirst();
     this.subscription = this.connection.subscribe<WindowSnapshot, WindowDelta>(request, {
       snapshot: (data) => {
-        if (this.epoch !== null && this.epoch !== this.connection.serverEpoch) this.pages.clear();
+        if (this.epoch !== null && this.epoch !== this.connection.serverEpoch) {
+          this.pages.clear();
+          this.search.forget();
+        }
         this.epoch = this.connection.serverEpoch;
         this.owedCredits = 0;
         this.known = true;
@@ -185,7 +189,8 @@ export class Viewer {
   }
 
   close(): void {
-    this.leaving.abort();
+    this.closed = true;
+    this.stopSeeking();
     this.subscription?.close();
     this.search.close();
     clearTimeout(this.moveTimer);
@@ -214,6 +219,7 @@ export class Viewer {
 
   /** Moves the view; moving up leaves the tail, reaching the end follows it again. */
   scrollTo(top: number): void {
+    this.stopSeeking();
     this.awaited = null;
     this.pendingJump = null;
     const next = Math.max(0, Math.min(this.maxTop, top));
@@ -229,6 +235,7 @@ export class Viewer {
   }
 
   follow(): void {
+    this.stopSeeking();
     this.awaited = null;
     this.pendingJump = null;
     this.following = true;
@@ -259,6 +266,7 @@ export class Viewer {
     performance.clearMarks('jump');
     performance.clearMarks('row-painted');
     performance.mark('jump', { detail: { row: target } });
+    this.stopSeeking();
     this.pendingJump = target;
     this.leaveTail();
     this.cursor = target;
@@ -325,6 +333,7 @@ export class Viewer {
     while (display.at(position)?.kind === 'hidden') position += step;
     const item = display.at(position);
     if (!item || item.kind !== 'row') return;
+    this.stopSeeking();
     this.pendingJump = null;
     this.leaveTail();
     this.cursor = item.row;
@@ -395,10 +404,6 @@ export class Viewer {
     this.schedule();
   }
 
-  private get closed(): boolean {
-    return this.leaving.signal.aborted;
-  }
-
   phaseAt(row: number): Phase | null {
     let found: Phase | null = null;
     for (const phase of this.phases) {
@@ -421,24 +426,44 @@ export class Viewer {
     none: string,
     known: FoundMatches | null = null,
   ): Promise<void> {
+    this.said = '';
     const here = this.cursor ?? (this.following ? this.total : this.topRow);
     const from = direction === 'next' ? here + (this.cursor === null && !this.following ? 0 : 1) : here - 1;
     const wrapFrom = from < 0 ? this.total - 1 : from >= this.total ? 0 : from;
-    let found = known && nearest(known, this.total, wrapFrom, direction);
-    try {
-      found ??= await this.api.find(this.id, query, wrapFrom, direction, this.leaving.signal);
-    } catch (cause) {
-      if (this.closed) return;
-      throw cause;
-    }
-    if (this.closed) return;
+    const near = known && nearest(known, wrapFrom, direction);
+    const found = near ?? (await this.seek(query, wrapFrom, direction));
+    if (found === null) return;
     if (found.row === null) {
       this.said = none;
       return;
     }
     const wrapped = found.wrapped || wrapFrom !== from;
     this.said = wrapped ? (direction === 'next' ? t.log.wrappedTop : t.log.wrappedEnd) : '';
+    this.reaches(found.row + 1);
     this.jumpTo(found.row);
+  }
+
+  /** What the collector finds; null when that is not wanted any more, or is being asked already, as by a key that is held down. */
+  private async seek(query: Query, from: number, direction: 'next' | 'previous'): Promise<Found | null> {
+    const asked = JSON.stringify([direction, query]);
+    if (this.seeking?.asked === asked) return null;
+    this.stopSeeking();
+    const seeking = (this.seeking = { asked, ending: new AbortController() });
+    const { signal } = seeking.ending;
+    try {
+      const found = await this.api.find(this.id, query, from, direction, signal);
+      return signal.aborted ? null : found;
+    } catch (cause) {
+      if (signal.aborted) return null;
+      throw cause;
+    } finally {
+      if (this.seeking === seeking) this.seeking = null;
+    }
+  }
+
+  private stopSeeking(): void {
+    this.seeking?.ending.abort();
+    this.seeking = null;
   }
 
   /** Reads rows for copying without disturbing what is held for viewing. */

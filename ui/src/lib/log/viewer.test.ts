@@ -426,30 +426,82 @@ describe('the viewer', () => {
       ...{ total: 3, rows: [40, 50_000, 60_000], capped: false, until: viewer.total },
       ...{ last: 60_000, scanned_rows: viewer.total, buckets: [] },
     };
-    const pressed = Array.from({ length: 3 }, () => viewer.findFrom({ q: 'disk' }, 'next', 'nothing', known));
-    await Promise.all(pressed);
+    const press = (direction: 'next' | 'previous') =>
+      viewer.findFrom({ q: 'disk' }, direction, 'nothing', known);
+    const asked = () => host.requests.filter((request) => request.path.includes('/find?')).length;
+    await Promise.all([press('next'), press('next'), press('next')]);
     expect(viewer.cursor).toBe(60_000);
-    await viewer.findFrom({ q: 'disk' }, 'next', 'nothing', known);
-    expect(viewer.cursor).toBe(40);
-    expect(viewer.said).toBe(t.log.wrappedTop);
-    await viewer.findFrom({ q: 'disk' }, 'previous', 'nothing', known);
-    expect(viewer.cursor).toBe(60_000);
-    expect(host.requests.filter((request) => request.path.includes('/find?'))).toEqual([]);
-    // what came since is the collector's to tell
-    await viewer.findFrom({ q: 'disk' }, 'next', 'nothing', { ...known, until: viewer.total - 5 });
+    await press('previous');
+    expect(viewer.cursor).toBe(50_000);
+    expect(asked()).toBe(0);
+    // what is behind the last, and what came since, the collector tells
+    viewer.jumpTo(60_000);
+    await press('next');
     expect(viewer.cursor).toBe(777);
+    expect(asked()).toBe(1);
     viewer.close();
   });
 
-  it('is not told of what it looked for once it is closed', async () => {
-    const { host, viewer } = await opened('tail');
-    host.request = (_, request) =>
-      new Promise((_, reject) =>
-        request.signal!.addEventListener('abort', () => reject(request.signal!.reason as Error)),
-      );
-    const finding = viewer.findFrom({ level: 'error' }, 'next', 'nothing');
-    viewer.close();
-    await finding;
-    expect(viewer.said).toBe('');
+  describe('while the collector looks for a match', () => {
+    async function asking() {
+      const { viewer, host } = await opened({ row: 10 });
+      const answers: ((row: number) => void)[] = [];
+      const request = host.request.bind(host);
+      host.request = (connection, asked) => {
+        if (!asked.path.includes('/find?')) return request(connection, asked);
+        host.requests.push(asked);
+        return new Promise((resolve, reject) => {
+          answers.push((row) =>
+            resolve({ status: 200, headers: {}, body: JSON.stringify({ row, wrapped: true }) }),
+          );
+          asked.signal!.addEventListener('abort', () => reject(asked.signal!.reason as Error));
+        });
+      };
+      const press = (direction: 'next' | 'previous' = 'next') =>
+        viewer.findFrom({ level: 'error' }, direction, 'nothing');
+      return { viewer, answers, press };
+    }
+
+    it('a key that is held down asks once', async () => {
+      const { viewer, answers, press } = await asking();
+      const pressed = [press(), press(), press()];
+      expect(answers).toHaveLength(1);
+      answers[0]!(50_000);
+      await Promise.all(pressed);
+      expect(viewer.cursor).toBe(50_000);
+      const again = press();
+      expect(answers).toHaveLength(2);
+      answers[1]!(70_000);
+      await again;
+      expect(viewer.cursor).toBe(70_000);
+      viewer.close();
+    });
+
+    it.each([
+      ['goes the other way', (viewer: Viewer) => void viewer.findFrom({ level: 'error' }, 'previous', '')],
+      ['jumps', (viewer: Viewer) => viewer.jumpTo(12)],
+      ['scrolls', (viewer: Viewer) => viewer.scrollTo(3)],
+      ['moves the current row', (viewer: Viewer) => viewer.moveCursor(1)],
+      ['follows', (viewer: Viewer) => viewer.follow()],
+      [
+        'types',
+        (viewer: Viewer) => {
+          viewer.search.q = 'disk';
+          viewer.search.changed();
+        },
+      ],
+      ['leaves', (viewer: Viewer) => viewer.close()],
+    ])('whoever %s is not moved by its answer, and told nothing', async (_, act) => {
+      const { viewer, answers, press } = await asking();
+      viewer.said = 'of a search before';
+      const pressed = press();
+      act(viewer);
+      const { cursor } = viewer;
+      answers[0]!(50_000);
+      await pressed;
+      expect(viewer.cursor).toBe(cursor);
+      expect(viewer.said).toBe('');
+      viewer.close();
+    });
   });
 });
