@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use deckport_tests::api::Api;
 use deckport_tests::desktop::probe::Probe;
 use deckport_tests::desktop::webdriver::Page;
 use deckport_tests::desktop::{Session, until};
 use deckport_tests::dice::Dice;
 use deckport_tests::programs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ANY_PORT;
 use crate::console::Console;
@@ -61,6 +61,18 @@ async fn a_jump_lands_on_its_record_among_its_neighbours() -> Result<()> {
     let probe = Probe::put(&page).await?;
     probe.open(id).await?;
     in_order(&page).await?;
+
+    // An answer that the page has given up is not waited for, and the next one comes as ever.
+    let path = format!("/api/v1/deployments/{id}/matches?q=%23");
+    let ask = json!({ "connection": "local", "method": "GET", "path": path, "number": 7 });
+    page.invoke("request_give_up", json!({ "number": 7 })).await?;
+    let Err(given_up) = page.invoke("request", ask.clone()).await else {
+        bail!("it was answered although it was given up");
+    };
+    ensure!(given_up.to_string().contains("given_up"), "{given_up}");
+    let answer = page.invoke("request", ask).await?;
+    ensure!(answer["status"] == 200, "{answer}");
+
     let mut dice = Dice::new(3);
     for _ in 0..12 {
         // Not every record begins a row.

@@ -340,13 +340,15 @@ impl Audit {
     /// Writes the entry, or a checkpoint where there is none.
     async fn put(&self, entry: Option<&Entry>, write: &Write) -> Result<u64, WriteError> {
         let mut filed = self.shared.filed.subscribe();
-        for _ in 0..TRIES {
+        let mut broken = 0;
+        while broken < TRIES {
             let permit = self.store.writer().reserve(2048).await?;
             let answered = self.shared.answered.notified();
             tokio::pin!(answered);
             answered.as_mut().enable();
             let Some((position, done)) = self.submit(permit, entry, write)? else {
-                // One before it failed; what was given out behind that is taken back when all are answered.
+                // One before it failed; what was given out behind that is taken back when all are answered. Each answer wakes
+                // all who wait: that is no try.
                 answered.await;
                 continue;
             };
@@ -356,7 +358,7 @@ impl Audit {
                     let _ = filed.wait_for(|filed| *filed >= position).await;
                     return Ok(position);
                 }
-                Err(WriteError::Broken) => {}
+                Err(WriteError::Broken) => broken += 1,
                 Err(error) => return Err(error),
             }
         }
