@@ -60,13 +60,11 @@ export class Search {
   /** `q` at the last change. */
   private qBefore = '';
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private generation = 0;
   /** Ends what is being asked, once nobody waits for its answer. */
   private asking: AbortController | null = null;
   private searchedTotal = -1;
-  /** What the last search of this generation found, to look only at later rows in the next one. */
-  private before: { generation: number; hits: FoundMatches | null; levels: FoundMatches | null } | null =
-    null;
+  /** What this query found the last time, to look only at later rows the next time; null until it has. */
+  private before: { hits: FoundMatches | null; levels: FoundMatches | null } | null = null;
   private total = 0;
   private tookMs = 0;
 
@@ -86,7 +84,7 @@ export class Search {
    * counted from now: what was found says little of what is.
    */
   get known(): FoundMatches | null {
-    return this.before?.generation === this.generation && !this.language ? this.before.hits : null;
+    return this.language ? null : (this.before?.hits ?? null);
   }
 
   /** What was found is of another log: it is looked for anew. */
@@ -140,9 +138,9 @@ export class Search {
   /** What is being looked for is not wanted any more. */
   private giveUp(): void {
     this.turns();
-    this.generation++;
     this.asking?.abort();
     this.asking = null;
+    this.before = null;
   }
 
   private later(ms: number): void {
@@ -172,27 +170,26 @@ export class Search {
 
   private async run(): Promise<void> {
     if (!this.active) return;
-    const generation = this.generation;
     const total = this.total;
     const started = performance.now();
     const asking = (this.asking = new AbortController());
     const { signal } = asking;
     try {
       // In the search language times may be counted from now: all is looked at again.
-      const before = this.before?.generation === generation && !this.language ? this.before : null;
+      const before = this.language ? null : this.before;
       const [hits, levels] = await Promise.all([
         this.q === '' ? null : this.found(this.query(), before?.hits ?? null, BUCKETS, signal),
         this.level === 'all' || (this.onlyMatches && this.q !== '')
           ? null
           : this.found({ level: this.level }, before?.levels ?? null, undefined, signal),
       ]);
-      if (generation !== this.generation) return;
-      this.before = { generation, hits, levels };
+      if (signal.aborted) return;
+      this.before = { hits, levels };
       if (hits) this.hits = { kind: 'found', matches: hits };
       if (levels) this.levelRows = levels;
       this.searchedTotal = total;
     } catch (cause) {
-      if (generation !== this.generation) return;
+      if (signal.aborted) return;
       const message = cause instanceof ApiError ? cause.message : t.log.noAnswer;
       this.hits = { kind: 'failed', message };
       this.searchedTotal = total;
